@@ -1,0 +1,76 @@
+"""poolbar: run Python work in parallel and see it happen.
+
+A drop-in for ``concurrent.futures``: change the import, and the program shows progress, takes its inputs lazily, runs tiny
+tasks in batches that size themselves, and survives a dead worker.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import ALL_COMPLETED as ALL_COMPLETED
+    from concurrent.futures import FIRST_COMPLETED as FIRST_COMPLETED
+    from concurrent.futures import FIRST_EXCEPTION as FIRST_EXCEPTION
+    from concurrent.futures import BrokenExecutor as BrokenExecutor
+    from concurrent.futures import CancelledError as CancelledError
+    from concurrent.futures import Executor as Executor
+    from concurrent.futures import Future as Future
+    from concurrent.futures import InvalidStateError as InvalidStateError
+    from concurrent.futures import TimeoutError as TimeoutError
+    from concurrent.futures import as_completed as as_completed
+    from concurrent.futures import wait as wait
+
+    from ._choice import Choice as Choice
+    from ._errors import NotPicklable as NotPicklable
+    from ._errors import NotUnpicklable as NotUnpicklable
+    from ._errors import RemoteError as RemoteError
+    from ._errors import SettingError as SettingError
+    from ._errors import WorkerCrashed as WorkerCrashed
+    from ._executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from ._executor import ProgressExecutor as ProgressExecutor
+    from ._executor import ThreadPoolExecutor as ThreadPoolExecutor
+    from ._executor import shutdown_warm_workers as shutdown_warm_workers
+
+__version__ = "0.1.0.dev0"
+
+# Each public name and the module that has it, loaded when the name is first used: ``import poolbar`` imports nothing else.
+_PLACES = {
+    "ProgressExecutor": "poolbar._executor",
+    "ProcessPoolExecutor": "poolbar._executor",
+    "ThreadPoolExecutor": "poolbar._executor",
+    "shutdown_warm_workers": "poolbar._executor",
+    "Choice": "poolbar._choice",
+    "NotPicklable": "poolbar._errors",
+    "NotUnpicklable": "poolbar._errors",
+    "RemoteError": "poolbar._errors",
+    "SettingError": "poolbar._errors",
+    "WorkerCrashed": "poolbar._errors",
+    "ALL_COMPLETED": "concurrent.futures",
+    "FIRST_COMPLETED": "concurrent.futures",
+    "FIRST_EXCEPTION": "concurrent.futures",
+    "BrokenExecutor": "concurrent.futures",
+    "CancelledError": "concurrent.futures",
+    "Executor": "concurrent.futures",
+    "Future": "concurrent.futures",
+    "InvalidStateError": "concurrent.futures",
+    "TimeoutError": "concurrent.futures",
+    "as_completed": "concurrent.futures",
+    "wait": "concurrent.futures",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

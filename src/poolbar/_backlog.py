@@ -1,0 +1,423 @@
+"""What waits to be run, in the order in which it arrived. Lanes take batches from it and give back what was not started.
+
+One lock guards it. Callers of submit and map, lanes and callbacks take it, for microseconds: no code of the user's runs under it,
+no pipe is written, nothing is waited for. A lane with nothing to do sleeps on a lock of its own, ``wake``; whoever
+takes it off ``_idle`` releases that lock, once.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _messages as messages
+from ._batch import Batch
+from ._errors import NotUnpicklable
+from .inside.pickling import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._function import Function
+    from .progress import Tally
+
+Call = tuple["Future[Any]", Any]
+"""A submitted task: its future, and its arguments, sealed for processes and as they are for threads."""
+
+
+class Entry(Protocol):
+    """Something in the backlog that tasks are taken from. Its methods are called with the backlog's lock held."""
+
+    function: Function
+
+    def available(self) -> int:
+        """Return how many tasks could be taken now."""
+
+    def take(self, size: int) -> Batch:
+        """Take up to ``size`` tasks, at least one."""
+
+    def is_finished(self) -> bool:
+        """Tell whether no task can ever be taken any more, but for those that come back."""
+
+    def starve(self) -> None:
+        """Hear that a lane would take a task and there was none."""
+
+    def cancel(self) -> Callable[[], None] | None:
+        """Drop what was not started. What is returned is called without the lock."""
+
+    def fail(self, error: Callable[[], BaseException]) -> Callable[[], None] | None:
+        """Let what was not started end with an error, a fresh one each. What is returned is called without the lock."""
+
+
+class Calls:
+    """Submitted tasks of one function that follow each other in the backlog."""
+
+    __slots__ = ("function", "tally", "tasks")
+
+    def __init__(self, function: Function, tally: Tally) -> None:
+        self.function = function
+        self.tally = tally
+        self.tasks: deque[Call] = deque()
+
+    def available(self) -> int:
+        """Return how many tasks wait."""
+        return len(self.tasks)
+
+    def take(self, size: int) -> Batch:
+        """Take up to ``size`` tasks."""
+        tasks = self.tasks
+        items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
+        return Batch(self, self.function, items, messages.SEALED)
+
+    def is_finished(self) -> bool:
+        """Tell whether nothing waits here."""
+        return not self.tasks
+
+    def starve(self) -> None:
+        """Do nothing: more tasks come when somebody submits them."""
+
+    def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:  # noqa: ARG002
+        """Set the futures of the next tasks."""
+        done = batch.done
+        items = batch.items
+        self.tally.ended(len(values))
+        for position, value in enumerate(values, done):
+            future = items[position][0]
+            items[position] = None  # the outcome is delivered: neither it nor the arguments are kept
+            if pickled:
+                try:
+                    value = loads(value)
+                except BaseException as error:  # noqa: BLE001  # code of the user's runs while unpickling
+                    future.set_exception(did_not_unpickle("result", self.function.name, error))
+                    continue
+            future.set_result(value)
+            del future, value
+
+    def failed(self, batch: Batch, error: BaseException) -> None:
+        """Set the exception of the next task's future."""
+        future = batch.items[batch.done][0]
+        batch.items[batch.done] = None
+        self.tally.ended(0, 1)
+        future.set_exception(error)
+
+    def give_back(self, batch: Batch, items: list[Any], position: int) -> None:  # noqa: ARG002
+        """Put tasks that were not started before those that wait here."""
+        for future, _ in items:
+            _unmark_running(future)
+        self.tasks.extendleft(reversed(items))
+
+    def cancel(self) -> Callable[[], None]:
+        """Cancel what waits."""
+        tasks, self.tasks = self.tasks, deque()
+
+        def finish() -> None:
+            for future, _ in tasks:
+                if future.cancel():
+                    future.set_running_or_notify_cancel()
+            self.tally.cancelled(len(tasks))
+
+        return finish
+
+    def fail(self, error: Callable[[], BaseException]) -> Callable[[], None]:
+        """Fail what waits."""
+        tasks, self.tasks = self.tasks, deque()
+
+        def finish() -> None:
+            for future, _ in tasks:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error())
+            self.tally.ended(0, len(tasks))
+
+        return finish
+
+
+def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklable:
+    """Return the error for a value that was sent but cannot be rebuilt."""
+    made = NotUnpicklable(f"a {what} of {name} does not unpickle: {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def _unmark_running(future: Future[Any]) -> None:
+    # The task was handed to a worker and came back unstarted: it waits again, and can be cancelled again. Future has no
+    # public way back; these two names have been the same since Python 3.2.
+    with future._condition:  # noqa: SLF001
+        if future._state == "RUNNING":  # noqa: SLF001
+            future._state = "PENDING"  # noqa: SLF001
+
+
+def claim(batch: Batch, tally: Tally) -> None:
+    """Mark the futures of a batch of calls as running, and leave out those that were cancelled. Called without the lock."""
+    kept = [call for call in batch.items if call[0].set_running_or_notify_cancel()]
+    if len(kept) < len(batch.items):
+        tally.cancelled(len(batch.items) - len(kept))
+        batch.items = kept
+
+
+class Hand(Protocol):
+    """What the backlog knows of a lane."""
+
+    wake: _thread.LockType
+    state: str
+    limit: int | None
+
+
+# The states of a lane, as the backlog counts them.
+COMING = "coming"  # its worker is starting, or it delivers the last outcomes of a batch: it will take work by itself
+ROUSED = "roused"  # woken, and not here yet
+BUSY = "busy"
+IDLE = "idle"
+
+
+class Backlog:
+    """What waits, and the lanes that wait for it."""
+
+    def __init__(self, most_lanes: int, start_lane: Callable[[], None]) -> None:
+        self.lock = threading.Lock()
+        self.most_lanes = most_lanes
+        self._start_lane = start_lane
+        self._entries: deque[Any] = deque()
+        self._idle: list[Hand] = []  # the last to fall asleep is woken first: its worker's caches are warm
+        self._coming = 0
+        self._roused = 0
+        self.lanes = 0
+        self.in_flight = 0  # batches that lanes hold
+        self.done = 0  # tasks whose outcome was delivered
+        self.closed = False
+        self.broken: str | None = None
+
+    # --- what callers do
+
+    def put_call(self, function: Function, call: Call, tally: Tally) -> None:
+        """Add a submitted task. The caller holds the lock and has seen that the backlog is open."""
+        entries = self._entries
+        if entries and type(entries[-1]) is Calls and entries[-1].function is function:
+            entries[-1].tasks.append(call)
+        else:
+            calls = Calls(function, tally)
+            calls.tasks.append(call)
+            entries.append(calls)
+        if self._idle or self.lanes < self.most_lanes:
+            self._rouse(1)
+
+    def put_run(self, run: Entry) -> None:
+        """Add a run of map. The caller holds the lock and has seen that the backlog is open."""
+        self._entries.append(run)
+        self.came(run)
+
+    def came(self, run: Entry) -> None:
+        """Note that tasks of a run have become available. The lock is held."""
+        available = run.available()
+        if available and (self._idle or self.lanes < self.most_lanes):
+            self._rouse(-(-available // run.function.pace.next_size(available, self.most_lanes)))
+
+    def _rouse(self, hands: int) -> None:
+        idle = self._idle
+        while hands and idle and self._more_than(self._roused):
+            lane = idle.pop()
+            lane.state = ROUSED
+            self._roused += 1
+            lane.wake.release()
+            hands -= 1
+        while hands and self.lanes < self.most_lanes and self._more_than(self._roused + self._coming):
+            self.lanes += 1
+            self._coming += 1
+            try:
+                self._start_lane()
+            except BaseException:
+                self.lanes -= 1
+                self._coming -= 1
+                raise
+            hands -= 1
+
+    def _more_than(self, tasks: int) -> bool:
+        for entry in self._entries:
+            tasks -= entry.available()
+            if tasks < 0:
+                return True
+        return False
+
+    # --- what lanes do
+
+    def take(self, lane: Hand) -> Batch | None:
+        """Return the next batch for a lane; wait for one. None: there will be none."""
+        while True:
+            with self.lock:
+                batch = self._next(lane.limit)
+                if batch is not None:
+                    self._arrived(lane, BUSY)
+                    self.in_flight += 1
+                    if self._idle and self._more_than(0):
+                        self._rouse(1)
+                    return batch
+                if not self._sleep(lane):
+                    return None
+            lane.wake.acquire()
+
+    def wait_for_work(self, lane: Hand) -> bool:
+        """Wait until there is work, for a lane that has no worker yet. False: there will be none."""
+        while True:
+            with self.lock:
+                if self._more_than(0):
+                    self._arrived(lane, COMING)
+                    return True
+                if not self._sleep(lane):
+                    return False
+            lane.wake.acquire()
+
+    def _sleep(self, lane: Hand) -> bool:
+        if self.closed and not self.in_flight and not self._entries:
+            self._arrived(lane, BUSY)
+            self._wake_all()
+            return False
+        self._arrived(lane, IDLE)
+        self._idle.append(lane)
+        return True
+
+    def _arrived(self, lane: Hand, state: str) -> None:
+        if lane.state == COMING:
+            self._coming -= 1
+        elif lane.state == ROUSED:
+            self._roused -= 1
+        if state == COMING:
+            self._coming += 1
+        lane.state = state
+
+    def _next(self, limit: int | None) -> Batch | None:
+        entries = self._entries
+        position = 0
+        while position < len(entries):
+            entry = entries[position]
+            available = entry.available()
+            if available:
+                size = entry.function.pace.next_size(available, self.most_lanes)
+                batch: Batch = entry.take(size if limit is None else min(size, limit))
+                if entry.is_finished():
+                    del entries[position]
+                return batch
+            if entry.is_finished():
+                del entries[position]
+                continue
+            entry.starve()
+            position += 1
+        return None
+
+    def finishing(self, lane: Hand) -> None:
+        """Note that the last outcomes of the lane's batch have come: it delivers them and then takes the next."""
+        with self.lock:
+            if lane.state == BUSY:
+                self._coming += 1
+                lane.state = COMING
+
+    def learn(self, function: Function, tasks: int, seconds: float) -> None:
+        """Note what tasks of a function took."""
+        with self.lock:
+            function.pace.note(tasks, seconds)
+
+    def finished(self, batch: Batch) -> None:
+        """Note that a lane is through with a batch; what is left of it comes back, to the front."""
+        with self.lock:
+            self.in_flight -= 1
+            self.done += batch.done
+            self._take_back(batch, batch.items[batch.done :], batch.done)
+            if self.closed and not self.in_flight and not self._entries:
+                self._wake_all()
+
+    def give_back(self, batch: Batch, count: int) -> None:
+        """Take the last ``count`` tasks of a batch back, to the front."""
+        with self.lock:
+            position = len(batch.items) - count
+            items = batch.items[position:]
+            del batch.items[position:]
+            self._take_back(batch, items, position)
+
+    def _take_back(self, batch: Batch, items: list[Any], position: int) -> None:
+        if items:
+            source: Any = batch.source
+            source.give_back(batch, items, position)
+            if source not in self._entries:
+                self._entries.appendleft(source)
+            self._rouse(len(items))
+
+    def has_idle_lanes(self) -> bool:
+        """Tell whether a worker has nothing to do, or none has been started for it. Read without the lock: a hint."""
+        return bool(self._idle) or self.lanes < self.most_lanes
+
+    def lane_ended(self) -> None:
+        """Note that a lane is gone."""
+        with self.lock:
+            self.lanes -= 1
+
+    # --- the end
+
+    def close(self) -> None:
+        """Take no more; lanes end when all that waits is done."""
+        with self.lock:
+            self.closed = True
+            self._wake_all()
+
+    def nudge(self) -> None:
+        """Let lanes see that a run was dropped. From anywhere, ``__del__`` too: where the lock is not free, a thread waits for it."""
+        self._from_anywhere(self._wake_all)
+
+    def abandon(self) -> None:
+        """Close, from anywhere: the executor was dropped without a shutdown."""
+        self._from_anywhere(self._abandon)
+
+    def _abandon(self) -> None:
+        self.closed = True
+        self._wake_all()
+
+    def _from_anywhere(self, act: Callable[[], None]) -> None:
+        # The garbage collector may run this in a thread that holds the lock right now.
+        if self.lock.acquire(blocking=False):
+            try:
+                act()
+            finally:
+                self.lock.release()
+        else:
+            _thread.start_new_thread(self._locked, (act,))
+
+    def _locked(self, act: Callable[[], None]) -> None:
+        with self.lock:
+            act()
+
+    def _wake_all(self) -> None:
+        for lane in self._idle:
+            lane.state = ROUSED
+            self._roused += 1
+            lane.wake.release()
+        self._idle.clear()
+
+    def cancel_all(self) -> None:
+        """Drop all that was not started."""
+        with self.lock:
+            rest = [entry.cancel() for entry in self._entries]
+            self._entries.clear()
+            self._wake_all()
+        for act in rest:
+            if act is not None:
+                act()
+
+    def break_down(self, reason: str, error: Callable[[], BaseException]) -> None:
+        """Fail all that waits, and take no more: no worker can run anything."""
+        with self.lock:
+            if self.broken is None:
+                self.broken = reason
+            rest = [entry.fail(error) for entry in self._entries]
+            self._entries.clear()
+            self.closed = True
+            self._wake_all()
+        for act in rest:
+            if act is not None:
+                act()
+
+    def figures(self) -> tuple[int, int, int]:
+        """Return how many tasks wait, how many workers are busy, and how many tasks are done."""
+        with self.lock:
+            return sum(entry.available() for entry in self._entries), self.in_flight, self.done
+
+

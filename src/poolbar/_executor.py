@@ -1,0 +1,537 @@
+"""The executors: a drop-in for ``concurrent.futures``, with progress. Wires the parts; decides nothing itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import weakref
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _choice, _lane
+from ._errors import BrokenExecutor, SettingError
+from ._function import Function, Functions, name_of
+from ._inputs import inputs_of
+from ._map import Results, Run
+from ._settings import WrongTypeError, resolve
+from .inside.pickling import dumps
+from .inside.shared_main import Side
+from .progress import Tally, Untold
+from .progress.painter import painter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .progress import Reporter
+    from .workers import Worker
+    from .workers.plan import Plan
+
+T = TypeVar("T")
+
+_numbers = itertools.count()
+_exiting = False
+
+
+class ProgressExecutor(Executor):
+    """Runs calls in worker processes or threads, and shows how far they are.
+
+    Args:
+        max_workers: workers at most. Default: the CPUs that this process may use; for threads 4 more, at most 32.
+        mp_context: a multiprocessing context or the name of a start method; default loky's, which needs no
+            ``if __name__ == "__main__"`` guard.
+        initializer: called in each worker before its first task.
+        initargs: the initializer's arguments.
+        max_tasks_per_child: tasks after which a worker process is replaced.
+        backend: "auto", "process" or "thread".
+        progress: True and False turn the bar on and off; default: on where stderr is a terminal or a notebook.
+        desc: what stands before the bar.
+        unit: what the bar counts.
+        tqdm_options: further keywords for tqdm.
+        idle_seconds: how long idle worker processes are kept for the next executor; 0: not at all.
+
+    Each keyword that is None comes from its ``POOLBAR_...`` variable, if that is set.
+
+    Raises:
+        SettingError: a keyword or a variable has a value that cannot be used (a ValueError, also a TypeError for a wrong type).
+    """
+
+    _fixed_kind: str | None = None
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        backend: str | None = None,
+        progress: bool | None = None,
+        desc: str | None = None,
+        unit: str = "task",
+        tqdm_options: dict[str, Any] | None = None,
+        idle_seconds: float | None = None,
+        thread_name_prefix: str = "",
+    ) -> None:
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        _check_max_tasks(max_tasks_per_child)
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._max_tasks_per_child = max_tasks_per_child
+        self._asked_workers: int | None = resolve("max_workers", max_workers)
+        self._backend: str = resolve("backend", backend)
+        self._start_method = _checked_context(mp_context)
+        self._idle_seconds: float = resolve("idle_seconds", idle_seconds)
+        self._progress: bool | None = resolve("progress", progress)
+        self._desc: str | None = resolve("desc", desc)
+        self._chunksize: int | None = resolve("chunksize", None)
+        self._buffersize: int | None = resolve("buffersize", None)
+        self._unit = unit
+        self._tqdm_options = dict(tqdm_options or {})
+        self._number = next(_numbers)
+        self._thread_name_prefix = thread_name_prefix or f"{type(self).__name__}-{self._number}"
+        self._needs_processes = (
+            "max_tasks_per_child" if max_tasks_per_child is not None else "mp_context" if mp_context is not None else None
+        )
+        self._chosen: _choice.Choice | None = None
+        # Made at the first submit or map; _making keeps two callers from making two.
+        self._making = threading.Lock()
+        self._crew: _lane.Crew | None = None
+        self._plan: Plan | None = None
+        self._functions = Functions(main_by_value=True)
+        self._is_threads = False
+        self._tally: Tally = Untold(None)
+        self._is_shut = False
+        self._check_facts()
+
+    # --- what runs
+
+    @property
+    def choice(self) -> _choice.Choice:
+        """What kind of worker was taken, how many at most, and why."""
+        if self._chosen is None:
+            self._chosen = _choice.choose(self._facts())
+        return self._chosen
+
+    def _facts(self) -> _choice.Facts:
+        return _choice.Facts(
+            backend=self._backend,
+            fixed=self._fixed_kind,
+            gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
+            needs_processes=self._needs_processes,
+            max_workers=self._asked_workers,
+            cpus=_cpus() if self._asked_workers is None else self._asked_workers,
+            thread_cpus=getattr(os, "process_cpu_count", os.cpu_count)() or 1,
+        )
+
+    def _check_facts(self) -> None:
+        # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
+        _choice.choose(
+            _choice.Facts(self._backend, self._fixed_kind, True, self._needs_processes, self._asked_workers, 1, 1)
+        )
+        if self._max_tasks_per_child is not None and _method_of(self._start_method) == "fork":
+            raise ValueError(
+                'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; '
+                "supply a different mp_context."
+            )
+
+    @property
+    def _max_workers(self) -> int:  # dask, joblib and others read it
+        return self.choice.workers
+
+    @property
+    def _mp_context(self) -> Any:
+        from .workers.plan import context_of
+
+        return context_of(self._start_method)
+
+    @property
+    def _processes(self) -> dict[int, Any]:  # read by those who kill workers themselves
+        workers = [lane.worker for lane in self._crew.lanes] if self._crew is not None else []
+        return {worker.pid: worker.process for worker in workers if worker is not None and worker.pid is not None}  # type: ignore[attr-defined]
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        return {lane.thread for lane in self._crew.lanes} if self._crew is not None else set()
+
+    @property
+    def _broken(self) -> str | bool:
+        return (self._crew is not None and self._crew.backlog.broken) or False
+
+    def _start(self) -> _lane.Crew:
+        """Make the crew. No worker is started yet, but for those that fork."""
+        with self._making:
+            if self._crew is None:
+                if _exiting:
+                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+                if self._is_shut:
+                    raise RuntimeError("cannot schedule new futures after shutdown")
+                self._is_threads = self.choice.kind == "thread"
+                crew = self._thread_crew() if self._is_threads else self._process_crew()
+                # Not a finalizer: it must not keep the interpreter's exit waiting.
+                crew.owner = weakref.ref(self, lambda _: crew.abandon())
+                self._tally = self._new_tally(0, self._desc)
+                crew.calls_tally = self._tally
+                self._crew = crew
+            return self._crew
+
+    def _thread_crew(self) -> _lane.Crew:
+        from .workers.thread import ThreadWorker
+
+        initializer, initargs = self._initializer, self._initargs
+        return _lane.Crew(
+            self._max_workers,
+            lambda: ThreadWorker(initializer, initargs),
+            thread_name_prefix=self._thread_name_prefix,
+            one_at_a_time=True,
+        )
+
+    def _process_crew(self) -> _lane.Crew:
+        from .workers.plan import Plan, context_of
+        from .workers.process import ProcessWorker
+
+        workers = self._max_workers
+        idle = 0.0 if self._max_tasks_per_child is not None else self._idle_seconds
+        plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle)
+        self._plan = plan
+        self._functions = Functions(plan.main.by_value)
+        forked: list[ProcessWorker] = []
+        if plan.method == "fork":
+            # As the standard library does: from one thread, before there are others that could hold a lock.
+            for _ in range(workers):
+                worker = ProcessWorker(plan)
+                worker.launch()
+                forked.append(worker)
+
+        def new_worker() -> Worker:
+            return forked.pop() if forked else plan.warm_worker() or ProcessWorker(plan)
+
+        return _lane.Crew(
+            workers, new_worker, thread_name_prefix=self._thread_name_prefix, tasks_per_worker=self._max_tasks_per_child
+        )
+
+    def _open_crew(self) -> _lane.Crew:
+        crew = self._crew
+        if crew is None:
+            return self._start()
+        if crew.backlog.closed or _exiting:
+            if crew.backlog.broken is not None:
+                raise BrokenExecutor(crew.backlog.broken)
+            if _exiting:
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return crew
+
+    # --- submit and map
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Schedule the call ``fn(*args, **kwargs)`` and return a future for it.
+
+        The arguments are pickled here, so later changes do not leak in. What does not pickle is the future's exception.
+
+        Raises:
+            TypeError: ``fn`` is not callable.
+            RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
+            BrokenProcessPool: no worker can be started.
+        """
+        crew = self._open_crew()
+        if not callable(fn):
+            raise TypeError(f"submit() takes a callable, not {fn!r}")
+        future: Future[T] = Future()
+        payload: Any
+        if self._is_threads:
+            function, payload = self._function_in_thread(fn), (args, kwargs)
+        else:
+            try:
+                function = self._functions.get(fn)
+                payload = dumps((args, kwargs), self._plan.main.by_value)  # type: ignore[union-attr]  # made by _start
+            except (KeyboardInterrupt, RuntimeError) as error:
+                if not _is_about_pickling(error):
+                    raise
+                return self._failed(future, fn, error)
+            except BaseException as error:  # noqa: BLE001  # code of the user's runs while pickling
+                return self._failed(future, fn, error)
+        backlog = crew.backlog
+        tally = self._tally
+        tally.added()
+        with backlog.lock:
+            if not backlog.closed:
+                backlog.put_call(function, (future, payload), tally)
+                return future
+        tally.cancelled(1)
+        self._open_crew()
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _function_in_thread(self, fn: Callable[..., Any]) -> Function:
+        # Nothing is remembered of it: a thread takes one task at a time, whatever its pace.
+        return Function(fn, name_of(fn))
+
+    def _failed(self, future: Future[T], fn: Any, error: BaseException) -> Future[T]:
+        from .workers.process import not_picklable
+
+        self._tally.added()
+        self._tally.ended(0, 1)
+        future.set_running_or_notify_cancel()
+        future.set_exception(not_picklable(name_of(fn), error))
+        return future
+
+    def map(  # type: ignore[override]  # the standard library's, and more
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        total: int | None = None,
+        desc: str | None = None,
+    ) -> Iterator[T]:
+        """Return an iterator over ``fn(*items)`` for the items of the iterables, taken in step.
+
+        Sequences are taken at the call. An iterator is pulled by the calling thread, only as far ahead as a window reaches.
+
+        Args:
+            fn: called with as many arguments as there are iterables.
+            *iterables: at least one.
+            timeout: seconds from this call after which waiting for a result raises TimeoutError.
+            chunksize: tasks in a batch; default: what takes about 10 ms, by measuring.
+            buffersize: tasks that are asked for and not yet read, at most.
+            ordered: False yields results as tasks end.
+            total: how many tasks there will be, for the bar, where the iterables do not know.
+            desc: what stands before the bar of this run.
+
+        Raises:
+            TypeError: no iterable was given, or one is not iterable, or ``fn`` is not callable.
+            SettingError: ``chunksize`` or ``buffersize`` cannot be used.
+            NotPicklable: ``fn`` cannot be pickled.
+            RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
+        """
+        chunksize = self._chunksize if chunksize is None else resolve("chunksize", chunksize)
+        buffersize = self._buffersize if buffersize is None else resolve("buffersize", buffersize)
+        if not iterables:
+            raise TypeError("map() takes at least one iterable")
+        if not callable(fn):
+            raise TypeError(f"map() takes a callable, not {fn!r}")
+        crew = self._open_crew()
+        inputs = inputs_of(iterables)
+        function = self._function_in_thread(fn) if self._is_threads else self._functions.get_for_run(fn)
+        if chunksize is not None:
+            function = function.in_batches_of(chunksize)
+        length = inputs.length()
+        tally = self._new_tally(total if length is None else length, self._desc if desc is None else desc)
+        run = Run(crew.backlog, function, inputs, tally, ordered, buffersize)
+        try:
+            run.start()
+        except BaseException:
+            run.leave()
+            raise
+        if not run.is_pulled():
+            crew.keep_pulling(run)
+        return Results(run, timeout)
+
+    # --- progress
+
+    def _new_tally(self, total: int | None, desc: str | None) -> Tally:
+        if not self._shows_progress():
+            return Untold(total)
+        tally = Tally(total)
+        unit, options = self._unit, self._tqdm_options
+
+        def make() -> Reporter:
+            from .progress.bar import Bar
+
+            return Bar(desc, unit, options)
+
+        painter.add(tally, make)
+        return tally
+
+    def _shows_progress(self) -> bool:
+        if self._progress is not None:
+            return self._progress
+        if Side.inside_worker:
+            return False  # the parent alone draws
+        from .progress.bar import is_shown_by_default
+
+        return is_shown_by_default()
+
+    # --- the end
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks, and free what the workers hold when all that was asked for is done.
+
+        What iterators given to ``map`` have not been asked for yet is pulled here, in this thread.
+
+        Args:
+            wait: return only when all is done.
+            cancel_futures: drop what has not started.
+        """
+        with self._making:
+            self._is_shut = True
+        crew = self._crew
+        if crew is None:
+            return
+        try:
+            crew.finish(wait=wait, cancel=cancel_futures)
+        except KeyboardInterrupt:
+            crew.kill(hard=True)
+            crew.join()
+            raise
+        if wait:
+            self._tally.close()
+            painter.rest()
+        else:
+            self._tally.close_when_done()
+
+    def terminate_workers(self) -> None:
+        """Cancel what waits and end the worker processes by SIGTERM; do not wait for them. Running tasks fail."""
+        self._force(hard=False)
+
+    def kill_workers(self) -> None:
+        """Cancel what waits and end the worker processes by SIGKILL; do not wait for them. Running tasks fail."""
+        self._force(hard=True)
+
+    def _force(self, *, hard: bool) -> None:
+        with self._making:
+            self._is_shut = True
+        if self._crew is not None:
+            self._crew.kill(hard=hard)
+            self._tally.close_when_done()
+
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            # Ctrl-C means: now.
+            self.kill_workers()
+            self.shutdown(wait=True, cancel_futures=True)
+        else:
+            self.shutdown(wait=True)
+        return None
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self._crew is None:
+            return f"<{name}: not started>" if not self._is_shut else f"<{name}: shut down>"
+        kind, workers, reason = self.choice
+        backlog = self._crew.backlog
+        waiting, running, done = backlog.figures()
+        state = f"broken ({backlog.broken})" if backlog.broken else "shut down" if backlog.closed else "open"
+        return (
+            f"<{name}: {state}, {backlog.lanes} of {workers} {kind} workers ({reason}), "
+            f"{waiting} tasks waiting, {running} batches running, {done} tasks done>"
+        )
+
+
+class ProcessPoolExecutor(ProgressExecutor):
+    """ProgressExecutor with worker processes, and the signature of the standard library's ProcessPoolExecutor."""
+
+    _fixed_kind = "process"
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        progress: bool | None = None,
+        desc: str | None = None,
+        unit: str = "task",
+        tqdm_options: dict[str, Any] | None = None,
+        idle_seconds: float | None = None,
+    ) -> None:
+        super().__init__(
+            max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child,
+            progress=progress, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
+        )  # fmt: skip
+
+
+class ThreadPoolExecutor(ProgressExecutor):
+    """ProgressExecutor with threads, and the signature of the standard library's ThreadPoolExecutor."""
+
+    _fixed_kind = "thread"
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        progress: bool | None = None,
+        desc: str | None = None,
+        unit: str = "task",
+        tqdm_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            max_workers, None, initializer, initargs, progress=progress, desc=desc, unit=unit,
+            tqdm_options=tqdm_options, thread_name_prefix=thread_name_prefix,
+        )  # fmt: skip
+
+
+def shutdown_warm_workers() -> None:
+    """End the idle worker processes that are kept for the next executor, and wait for them."""
+    from .workers.plan import shelf
+
+    shelf.clear()
+
+
+def _cpus() -> int:
+    from .workers.plan import cpu_count
+
+    return cpu_count()
+
+
+def _check_max_tasks(value: Any) -> None:
+    if value is not None:
+        if not isinstance(value, int):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if value <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
+
+
+def _checked_context(wish: Any) -> Any:
+    if wish is None or isinstance(wish, str):
+        return resolve("mp_context", wish)
+    from multiprocessing.context import BaseContext
+
+    if not isinstance(wish, BaseContext):
+        raise WrongTypeError(f"mp_context must be a start method or a multiprocessing context, not {wish!r}")
+    return wish
+
+
+def _method_of(context: Any) -> str:
+    return context if isinstance(context, str) else str(context.get_start_method())
+
+
+def _is_about_pickling(error: BaseException) -> bool:
+    # multiprocessing's locks refuse by a RuntimeError; our own refusal of a module that is being imported is for the caller.
+    return isinstance(error, RuntimeError) and "still being imported" not in str(error)
+
+
+def _at_exit() -> None:
+    global _exiting  # noqa: PLW0603  # the interpreter exits once
+    _exiting = True
+    _lane.finish_all()
+    painter.rest()
+    plan = sys.modules.get("poolbar.workers.plan")
+    if plan is not None:
+        plan.shelf.clear(close=True)
+
+
+def _after_fork_in_child() -> None:
+    _lane.forget_all()
+    painter.forget()
+    plan = sys.modules.get("poolbar.workers.plan")
+    if plan is not None:
+        plan.shelf.forget()
+
+
+# As concurrent.futures does: before threads that are not daemons are waited for, which atexit comes after.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+__all__ = ["ProcessPoolExecutor", "ProgressExecutor", "SettingError", "ThreadPoolExecutor", "shutdown_warm_workers"]

@@ -1,0 +1,140 @@
+"""The arguments of a run: sequences are sliced where they lie, iterators are pulled by the caller's thread and by no other."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_AS_THEY_ARE = (range, tuple, str, bytes)
+_COPIED = (list, deque, bytearray, array, set, frozenset, dict, type({}.keys()), type({}.values()), type({}.items()))
+
+
+class Inputs(Protocol):
+    """Where a run's arguments come from. ``ready`` and ``take`` are called with the backlog's lock held, ``pull`` without."""
+
+    starred: bool  # each item is a tuple of arguments
+    exhausted: bool  # nothing more can be pulled
+    error: BaseException | None  # what the user's iterator raised
+
+    def ready(self) -> int:
+        """Return how many items can be taken now."""
+
+    def take(self, count: int) -> list[Any]:
+        """Take ``count`` items."""
+
+    def length(self) -> int | None:
+        """Return how many items there are in all, or None where that is not known."""
+
+    def pull(self, count: int) -> list[Any]:
+        """Pull up to ``count`` items from the user's iterator; fewer where it ends, or raises: that ``error`` is kept."""
+
+    def add(self, items: list[Any]) -> None:
+        """Add pulled items to those that can be taken."""
+
+
+class Sliced:
+    """Sequences of a builtin type."""
+
+    exhausted = True
+    error: BaseException | None = None
+
+    def __init__(self, sequences: list[Any]) -> None:
+        self._sequences = sequences
+        self._length = min(map(len, sequences))
+        self._taken = 0
+        self.starred = len(sequences) > 1
+
+    def ready(self) -> int:
+        """Return how many items are left."""
+        return self._length - self._taken
+
+    def take(self, count: int) -> list[Any]:
+        """Slice the next items."""
+        begin = self._taken
+        self._taken = end = begin + count
+        if self.starred:
+            return list(zip(*[sequence[begin:end] for sequence in self._sequences], strict=True))
+        return list(self._sequences[0][begin:end])
+
+    def length(self) -> int:
+        """Return how many items there are in all."""
+        return self._length
+
+    def pull(self, count: int) -> list[Any]:  # noqa: ARG002
+        """Return nothing: all is there already."""
+        return []
+
+    def add(self, items: list[Any]) -> None:
+        """Do nothing."""
+
+
+class Pulled:
+    """An iterator, or several in step."""
+
+    def __init__(self, iterables: list[Iterable[Any]]) -> None:
+        self.starred = len(iterables) > 1
+        lengths = [len(iterable) if hasattr(iterable, "__len__") else None for iterable in iterables]  # type: ignore[arg-type]
+        self._length = None if None in lengths else min(lengths)  # type: ignore[type-var]
+        self._iterator = zip(*iterables, strict=False) if self.starred else iter(iterables[0])
+        self._waiting: deque[Any] = deque()
+        self.exhausted = False
+        self.error: BaseException | None = None
+
+    def ready(self) -> int:
+        """Return how many pulled items wait."""
+        return len(self._waiting)
+
+    def take(self, count: int) -> list[Any]:
+        """Take pulled items."""
+        take = self._waiting.popleft
+        return [take() for _ in range(count)]
+
+    def length(self) -> int | None:
+        """Return what ``len`` of the iterables says."""
+        return self._length
+
+    def pull(self, count: int) -> list[Any]:
+        """Pull items; fewer than ``count`` where the input ends. An error of the user's iterator ends it and is kept."""
+        items: list[Any] = []
+        try:
+            # extend() keeps what came before an error
+            items.extend(islice(self._iterator, count))
+        except Exception as error:  # noqa: BLE001  # it is raised where its place is among the results
+            self.error = error
+        if len(items) < count:
+            self.exhausted = True
+        return items
+
+    def add(self, items: list[Any]) -> None:
+        """Add pulled items."""
+        self._waiting.extend(items)
+
+
+def inputs_of(iterables: tuple[Iterable[Any], ...]) -> Inputs:
+    """Return the arguments of a run.
+
+    Sequences and collections of a builtin type are taken now: as they are where they cannot change, else by a shallow
+    copy. All else is iterated, step by step.
+
+    Raises:
+        TypeError: one of them is not iterable.
+    """
+    known = [_taken_now(iterable) for iterable in iterables]
+    if all(sequence is not None for sequence in known):
+        return Sliced(known)
+    # What is taken now keeps its place beside what is iterated.
+    return Pulled([iterable if taken is None else taken for iterable, taken in zip(iterables, known, strict=True)])
+
+
+def _taken_now(iterable: Any) -> Any:
+    kind = type(iterable)
+    if kind in _AS_THEY_ARE:
+        return iterable
+    if kind in _COPIED:
+        return list(iterable)
+    return None

@@ -1,0 +1,270 @@
+"""A lane: one thread of the parent that keeps one worker busy. And the crew: the lanes of an executor.
+
+    take a batch ─▶ worker.run ─▶ outcomes to their source, as they come ─▶ what is left goes back ─▶ take a batch
+
+A lane's thread waits in two places: on its ``wake`` lock (whoever takes it off the backlog's idle list releases it), and in a
+read from its worker's pipe, which ends when the worker dies.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from . import _backlog
+from ._backlog import Backlog, Calls
+from ._errors import BrokenExecutor
+from .workers import Worker, WorkerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._batch import Batch
+    from ._map import Run
+    from .progress import Tally
+
+MOST_FAILED_STARTS = 3
+"""After so many workers in a row that did not start, the executor is broken."""
+
+
+class Lane:
+    """Keeps one worker busy. It is its worker's Sink, and the backlog's Hand."""
+
+    def __init__(self, crew: Crew, number: int) -> None:
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.state = _backlog.COMING
+        self.limit = crew.most_tasks
+        self.worker: Worker | None = None
+        self._crew = crew
+        self._backlog = crew.backlog
+        self._batch: Batch | None = None
+        self.thread = threading.Thread(target=self._drive, name=f"{crew.thread_name_prefix}_{number}")
+
+    # --- the loop
+
+    def _drive(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # Ctrl-C is the main thread's; and a process that is started from here is born with SIGINT blocked.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._work()
+        except BaseException as error:
+            # A fault of ours. Better a broken executor than one that hangs.
+            self._crew.break_down(f"a lane failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._backlog.lane_ended()
+            if self.worker is not None:
+                self.worker.end(spent=self._crew.is_forced)
+
+    def _work(self) -> None:
+        while True:
+            if self.worker is None:
+                if not self._backlog.wait_for_work(self):
+                    return
+                self._start_worker()
+                if self.worker is None:
+                    return
+            batch = self._backlog.take(self)
+            if batch is None:
+                return
+            self._run(batch)
+            del batch
+
+    def _start_worker(self) -> None:
+        crew = self._crew
+        while not crew.is_forced:
+            worker = crew.new_worker()
+            self.worker = worker  # where kill_workers finds it
+            try:
+                worker.start()
+            except WorkerFailed as error:
+                self.worker = None
+                if crew.start_failed(error):
+                    return
+            else:
+                crew.failed_starts = 0
+                return
+        self.worker = None
+
+    def _run(self, batch: Batch) -> None:
+        worker = self.worker
+        assert worker is not None  # noqa: S101  # _work has started it
+        self._batch = batch
+        source = batch.source
+        if isinstance(source, Calls):
+            _backlog.claim(batch, source.tally)
+        try:
+            if batch.items:
+                worker.run(batch, self)
+        finally:
+            self._batch = None
+            self._backlog.finished(batch)
+        if not worker.is_alive():
+            self.worker = None
+        elif self.limit is not None and self._crew.tasks_per_worker is not None:
+            self._count_down(worker, batch.done)
+
+    def _count_down(self, worker: Worker, done: int) -> None:
+        assert self.limit is not None  # noqa: S101
+        self.limit -= done
+        if self.limit <= 0:
+            self.worker = None
+            worker.end(spent=True)
+            self.limit = self._crew.most_tasks
+
+    # --- Sink
+
+    def values(self, values: list[Any], pickled: bool, size: int, last: bool) -> None:
+        """Deliver values."""
+        batch = self._batch
+        assert batch is not None  # noqa: S101  # workers call this while they run a batch
+        if last:
+            self._backlog.finishing(self)
+        batch.source.ended(batch, values, pickled, size)
+        batch.done += len(values)
+
+    def failed(self, error: BaseException, last: bool) -> None:
+        """Deliver an error."""
+        batch = self._batch
+        assert batch is not None  # noqa: S101
+        if last:
+            self._backlog.finishing(self)
+        batch.source.failed(batch, error)
+        batch.done += 1
+
+    def given_back(self, count: int) -> None:
+        """Put tasks that were not started back."""
+        assert self._batch is not None  # noqa: S101
+        self._backlog.give_back(self._batch, count)
+
+    def took(self, tasks: int, seconds: float) -> None:
+        """Pass on what was measured."""
+        assert self._batch is not None  # noqa: S101
+        self._backlog.learn(self._batch.function, tasks, seconds)
+
+    def is_awaited(self) -> bool:
+        """Tell whether another lane would take what is not started."""
+        return self._backlog.has_idle_lanes()
+
+
+class Crew:
+    """The lanes of an executor, with their backlog. Knows nothing of the executor, so that one can be dropped without a shutdown."""
+
+    def __init__(
+        self,
+        workers: int,
+        new_worker: Callable[[], Worker],
+        *,
+        thread_name_prefix: str,
+        one_at_a_time: bool = False,
+        tasks_per_worker: int | None = None,
+    ) -> None:
+        self.backlog = Backlog(workers, self._start_lane)
+        self.new_worker = new_worker
+        self.thread_name_prefix = thread_name_prefix
+        self.tasks_per_worker = tasks_per_worker
+        self.most_tasks = 1 if one_at_a_time else tasks_per_worker
+        self.lanes: list[Lane] = []
+        self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
+        self.is_forced = False  # workers are being killed
+        self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
+        self.calls_tally: Tally | None = None
+        self._unpulled: set[Run] = set()  # runs whose iterator has more to give; guarded by the backlog's lock
+        _crews.add(self)
+
+    def _start_lane(self) -> None:
+        # Called with the backlog's lock held.
+        lane = Lane(self, len(self.lanes))
+        self.lanes.append(lane)
+        try:
+            lane.thread.start()
+        except BaseException:
+            self.lanes.remove(lane)
+            raise
+
+    def start_failed(self, error: WorkerFailed) -> bool:
+        """Note that a worker did not start. True: the executor is broken."""
+        self.failed_starts += 1
+        if error.final or self.failed_starts >= MOST_FAILED_STARTS:
+            tries = "" if error.final else f" ({self.failed_starts} workers in a row)"
+            self.break_down(f"no worker can be started: {error}{tries}")
+            return True
+        return False
+
+    def break_down(self, reason: str) -> None:
+        """Let all that waits fail: no worker can run it."""
+        self.backlog.break_down(reason, lambda: BrokenExecutor(reason))
+
+    def keep_pulling(self, run: Run) -> None:
+        """Remember a run whose iterator is not exhausted: a shutdown pulls the rest."""
+        with self.backlog.lock:
+            self._unpulled = {other for other in self._unpulled if not other.is_pulled()}
+            if not run.is_pulled():
+                self._unpulled.add(run)
+
+    def pull_the_rest(self) -> None:
+        """Pull what runs have not pulled yet, in this thread."""
+        for run in list(self._unpulled):
+            run.pull_the_rest()
+        self._unpulled.clear()
+
+    def finish(self, *, wait: bool, cancel: bool) -> None:
+        """Take no more tasks; let lanes end when all is done."""
+        if cancel:
+            self.backlog.cancel_all()
+        else:
+            self.pull_the_rest()
+        self.backlog.close()
+        if cancel:
+            self.backlog.cancel_all()  # what was put in between
+        if wait:
+            self.join()
+
+    def abandon(self) -> None:
+        """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere, the garbage collector too."""
+        self.backlog.abandon()
+        if self.calls_tally is not None:
+            self.calls_tally.close_when_done()
+
+    def join(self) -> None:
+        """Wait for all lanes."""
+        for lane in list(self.lanes):
+            if lane.thread is not threading.current_thread():
+                lane.thread.join()
+
+    def kill(self, *, hard: bool) -> None:
+        """Cancel what waits and kill the workers."""
+        self.is_forced = True
+        self.backlog.close()
+        self.backlog.cancel_all()
+        for lane in list(self.lanes):
+            worker = lane.worker
+            if worker is not None:
+                worker.kill(hard)
+
+
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def finish_all() -> None:
+    """Run all that was asked for of any executor, at the interpreter's exit."""
+    crews = list(_crews)
+    for crew in crews:
+        crew.finish(wait=False, cancel=False)
+    for crew in crews:
+        crew.join()
+
+
+def forget_all() -> None:
+    """In a forked child: the lanes are its parent's. Their executors here refuse work."""
+    for crew in list(_crews):
+        crew.backlog = Backlog(1, lambda: None)
+        crew.backlog.closed = True
+        crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
+        crew.lanes = []
+        crew._unpulled = set()  # noqa: SLF001
+    _crews.clear()

@@ -1,0 +1,369 @@
+"""A run of map, from both ends: lanes take its tasks and deliver outcomes, the caller reads the results.
+
+    caller's thread                                     lanes
+    pull ──▶ inputs (a window of them) ──take──▶ batches in flight ──▶ chunks (unread outcomes) ──▶ next()
+                     ▲                                  │
+                     └── returned ◀── not started ──────┘
+
+What is not taken is guarded by the backlog's lock; chunks and counts by the run's own condition, ``_news``. Where both are
+held, the backlog's comes first. The caller waits on ``_news``; lanes and the backlog notify it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import _messages as messages
+from ._backlog import Backlog, did_not_unpickle
+from ._batch import Batch
+from .inside.pickling import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ._function import Function
+    from ._inputs import Inputs
+    from .progress import Tally
+
+UNREAD_BYTES = 128 << 20
+"""Results of a run that nobody has read yet, in bytes as pickled: beyond this, lanes leave the run alone until the caller reads."""
+
+WINDOW_BATCHES = 4
+"""A window holds this many batches for each worker: one that runs, one that waits, and room for both to grow."""
+
+WIDEST_WINDOW = 400_000
+"""Tasks. A window grows while workers have nothing to do and the caller waits; this bounds it."""
+
+SLOW_PULL_SECONDS = 0.002
+"""What an iterator took this long to give is handed to the lanes at once."""
+
+WIDEST_STRIDE = 1024
+"""Items pulled in one go from an iterator that is not slow."""
+
+
+class Chunk(NamedTuple):
+    """Outcomes of consecutive tasks."""
+
+    start: int
+    count: int
+    values: list[Any]
+    pickled: bool
+    error: BaseException | None  # then count is 1
+    size: int  # in bytes, as pickled
+
+
+class Run:
+    """The tasks of one ``map``."""
+
+    def __init__(
+        self, backlog: Backlog, function: Function, inputs: Inputs, tally: Tally, ordered: bool, buffersize: int | None
+    ) -> None:
+        self.function = function
+        self.tally = tally
+        self._backlog = backlog
+        self._inputs = inputs
+        self._ordered = ordered
+        self._buffersize = buffersize
+        # guarded by the backlog's lock
+        self._returned: deque[tuple[int, list[Any]]] = deque()
+        self._next_index = 0  # of the next task to take from the inputs
+        self._unbounded = False  # the executor is shutting down: all that was asked for is run
+        # guarded by _news
+        self._news = threading.Condition(threading.Lock())
+        self._in_order: dict[int, Chunk] = {}
+        self._as_they_came: deque[Chunk] = deque()
+        self._in_flight = 0  # tasks
+        self._unread_bytes = 0
+        self._hungry = False
+        self._end: Callable[[], BaseException] | None = None  # why the tasks that were not started never will be
+        # the caller's own
+        self._pulled = 0
+        self._read = 0
+        self._stride = 1
+        self._owner = threading.get_ident()
+        self._window = 0
+        # flags that go from False to True, from any thread
+        self.cancelled = False  # the iterator was dropped halfway: what has not started is not started
+        self.unwatched = False  # the iterator was dropped unread: tasks run, results go nowhere
+
+    # --- the backlog's side: its lock is held
+
+    def available(self) -> int:
+        """Return how many tasks could be taken now."""
+        if self.cancelled:
+            return 0
+        count = sum(len(items) for _, items in self._returned)
+        if self._unread_bytes > UNREAD_BYTES and not self._unbounded:
+            return count
+        ready = self._inputs.ready()
+        if self._buffersize is not None and not self._unbounded:
+            ready = min(ready, self._read + self._buffersize - self._next_index)
+        return count + max(0, ready)
+
+    def take(self, size: int) -> Batch:
+        """Take up to ``size`` tasks: those that came back first."""
+        if self._returned:
+            start, items = self._returned.popleft()
+            if len(items) > size:
+                self._returned.appendleft((start + size, items[size:]))
+                items = items[:size]
+        else:
+            start = self._next_index
+            items = self._inputs.take(min(size, self.available()))
+            self._next_index += len(items)
+        with self._news:
+            self._in_flight += len(items)
+        return Batch(self, self.function, items, messages.STARRED if self._inputs.starred else messages.SINGLE, start)
+
+    def is_finished(self) -> bool:
+        """Tell whether all tasks have been taken."""
+        return self.cancelled or (self._inputs.exhausted and not self._returned and not self._inputs.ready())
+
+    def starve(self) -> None:
+        """Let the caller know that a lane has nothing to do, should it be waiting."""
+        if not self._inputs.exhausted:
+            with self._news:
+                self._hungry = True
+                self._news.notify_all()
+
+    def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
+        """Take back tasks that were not started."""
+        self._returned.appendleft((batch.start + position, items))
+        with self._news:
+            self._in_flight -= len(items)
+            self._news.notify_all()
+
+    def cancel(self) -> Callable[[], None]:
+        """Drop what was not started; the caller meets CancelledError in its place."""
+        return self.fail(CancelledError)
+
+    def fail(self, error: Callable[[], BaseException]) -> Callable[[], None]:
+        """Drop what was not started; the caller meets an error in its place."""
+        self._returned.clear()
+        self._inputs.take(self._inputs.ready())
+        with self._news:
+            self._end = error
+            self._news.notify_all()
+        return lambda: None
+
+    # --- a lane's side
+
+    def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:
+        """Take the values of the next tasks."""
+        self._deliver(Chunk(batch.start + batch.done, len(values), values, pickled, None, size))
+
+    def failed(self, batch: Batch, error: BaseException) -> None:
+        """Take the error of the next task."""
+        self._deliver(Chunk(batch.start + batch.done, 1, [], False, error, 0))
+
+    def _deliver(self, chunk: Chunk) -> None:
+        failed = chunk.error is not None
+        self.tally.ended(chunk.count - failed, failed)
+        with self._news:
+            self._in_flight -= chunk.count
+            if not (self.unwatched or self.cancelled):
+                self._unread_bytes += chunk.size
+                if self._ordered:
+                    self._in_order[chunk.start] = chunk
+                else:
+                    self._as_they_came.append(chunk)
+            self._news.notify_all()
+
+    # --- the caller's side
+
+    def start(self) -> None:
+        """Pull the first window and put the run into the backlog. Called once, by the thread that calls ``map``."""
+        inputs = self._inputs
+        if inputs.exhausted:
+            self._pulled = inputs.ready()
+        with self._backlog.lock:
+            self._backlog.put_run(self)
+        self._top_up()
+
+    def pull_the_rest(self) -> None:
+        """Pull all that is left: nobody will read it, or the executor shuts down."""
+        with self._backlog.lock:
+            self._unbounded = True
+            self._backlog.came(self)
+        while not (self._inputs.exhausted or self.cancelled):
+            self._pull(self._stride)
+
+    def _pull(self, count: int) -> None:
+        inputs = self._inputs
+        items = inputs.pull(count)
+        self._pulled += len(items)
+        if inputs.exhausted:
+            self.tally.set_total(self._pulled)
+        with self._backlog.lock:
+            inputs.add(items)
+            self._backlog.came(self)
+
+    def _room(self) -> int:
+        if self._buffersize is not None:
+            return self._read + self._buffersize - self._pulled
+        if self._unread_bytes > UNREAD_BYTES:
+            return 0
+        self._window = max(self._window, WINDOW_BATCHES * self._backlog.most_lanes * self.function.pace.last)
+        return self._read + self._window - self._pulled
+
+    def _top_up(self) -> None:
+        while not self._inputs.exhausted and (room := self._room()) > 0:
+            began = time.perf_counter()
+            self._pull(min(room, self._stride))
+            if time.perf_counter() - began > SLOW_PULL_SECONDS:
+                self._stride = max(1, self._stride // 2)
+                if self._as_they_came or self._read in self._in_order:
+                    return  # a result is there: it does not wait for a slow input
+            else:
+                self._stride = min(self._stride * 2, WIDEST_STRIDE)
+
+    def _next_chunk(self, deadline: float | None) -> Chunk | None:
+        while True:
+            self._top_up()
+            with self._news:
+                while True:
+                    chunk = self._pop()
+                    if chunk is not None or self._is_over():
+                        break
+                    if self._hungry and self._widen():
+                        break
+                    self._wait(deadline)
+                is_over = chunk is None and self._is_over()
+            if chunk is not None:
+                self._account(chunk)
+                return chunk
+            if is_over:
+                return None
+
+    def _widen(self) -> bool:
+        # A worker has nothing to do while the caller waits for one that is slow: ask for more than a window, in bounds.
+        self._hungry = False
+        wider = min(2 * self._window, WIDEST_WINDOW)
+        if self._inputs.exhausted or self._buffersize is not None or wider == self._window:
+            return False
+        self._window = wider
+        return True
+
+    def _wait(self, deadline: float | None) -> None:
+        if deadline is None:
+            self._news.wait()
+        elif not self._news.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
+            raise FutureTimeoutError
+
+    def _pop(self) -> Chunk | None:
+        if self._ordered:
+            return self._in_order.pop(self._read, None)
+        return self._as_they_came.popleft() if self._as_they_came else None
+
+    def _is_over(self) -> bool:
+        if self._end is not None and not self._in_flight:
+            raise self._end()
+        return self._inputs.exhausted and self._read == self._pulled
+
+    def _account(self, chunk: Chunk) -> None:
+        with self._news:
+            was_full = self._unread_bytes > UNREAD_BYTES
+            self._unread_bytes -= chunk.size
+        if self._buffersize is None:
+            self._read += chunk.count
+        if was_full:
+            with self._backlog.lock:
+                self._backlog.came(self)
+
+    def _load(self, value: Any, pickled: bool) -> Any:
+        if self._buffersize is not None:
+            self._read += 1
+            self._top_up()
+            with self._backlog.lock:
+                self._backlog.came(self)
+        if pickled:
+            try:
+                return loads(value)
+            except BaseException as error:
+                raise did_not_unpickle("result", self.function.name, error) from error
+        return value
+
+    def results(self, deadline: float | None) -> Generator[Any, None, None]:
+        """Yield the results; no reference to them is kept."""
+        try:
+            while (chunk := self._next_chunk(deadline)) is not None:
+                _, _, values, pickled, error, _ = chunk
+                del chunk
+                if error is not None:
+                    try:
+                        raise error
+                    finally:
+                        del error  # it refers to this frame through its traceback
+                values.reverse()
+                take = values.pop
+                if pickled or self._buffersize is not None:
+                    while values:
+                        yield self._load(take(), pickled)
+                else:
+                    while values:
+                        yield take()
+            if self._inputs.error is not None:
+                raise self._inputs.error
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let go of the run: what has not started is not started. May run in any thread, in the garbage collector too."""
+        is_complete = self._inputs.exhausted and self._read == self._pulled
+        self.cancelled = True
+        self._in_order.clear()
+        self._as_they_came.clear()
+        if not is_complete:
+            self._backlog.nudge()
+        self.tally.close()
+
+    def drop_unread(self) -> None:
+        """Run all tasks, as the standard library does, and keep no results. What is not pulled yet is pulled here."""
+        self.unwatched = True
+        self._in_order.clear()
+        self._as_they_came.clear()
+        self.tally.close_when_done()
+        lock = self._backlog.lock
+        if self._inputs.exhausted or threading.get_ident() != self._owner:
+            return  # another thread than the one that called map must not pull: shutdown does
+        if not lock.acquire(timeout=1.0):
+            return  # the garbage collector runs this while this very thread holds the lock
+        lock.release()
+        self.pull_the_rest()
+        if self._inputs.error is not None:
+            raise self._inputs.error
+
+    def is_pulled(self) -> bool:
+        """Tell whether nothing will be pulled any more."""
+        return self._inputs.exhausted or self.cancelled
+
+
+class Results:
+    """The iterator that ``map`` returns."""
+
+    def __init__(self, run: Run, timeout: float | None) -> None:
+        self._run = run
+        self._generator = run.results(None if timeout is None else time.monotonic() + timeout)
+        self._is_read = False
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        # The generator itself: a loop over it saves a Python call for each result.
+        self._is_read = True
+        return self._generator
+
+    def __next__(self) -> Any:
+        self._is_read = True
+        return next(self._generator)
+
+    def close(self) -> None:
+        """Cancel what has not started, if a result has been asked for."""
+        self._generator.close()
+
+    def __del__(self) -> None:
+        if not self._is_read:
+            self._run.drop_unread()

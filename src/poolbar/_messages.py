@@ -1,0 +1,93 @@
+"""The records that cross the pipe between a lane and its worker process, both ways.
+
+On the wire each is a plain tuple whose first field says what it is; the NamedTuples below give the fields names.
+Nothing but builtin types is in a record itself: what came from the user is either plain data or already pickled bytes,
+so a record always unpickles.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+# parent -> worker; an empty message means: end
+RUN = 0
+RESET = 1
+
+# worker -> parent
+READY = 10
+INITIALIZER_FAILED = 11
+VALUES = 12
+PICKLED = 13
+FAILED = 14
+GIVEN_BACK = 15
+
+# how the arguments of a batch are written
+SINGLE = 0  # items are the one argument of each call, plain data
+STARRED = 1  # items are tuples of positional arguments, plain data
+SEALED = 2  # items are pickles of (args, kwargs), one for each task
+
+# where in a task's life an error came up
+RAISED = 0  # the function raised
+LOADING_FUNCTION = 1  # the function did not unpickle in the worker
+LOADING_ARGUMENTS = 2  # the arguments did not unpickle in the worker
+DUMPING_RESULT = 3  # the value did not pickle in the worker
+
+
+class Run(NamedTuple):
+    """A batch: call one function for each of some arguments."""
+
+    kind: int
+    number: int  # of the batch, ascending for each worker
+    function: int
+    sealed_function: bytes | None  # None: this worker has it already
+    fresh: bool  # each task gets a copy of its own
+    form: int
+    items: list[Any]
+    forget: tuple[int, ...]  # functions that will not be asked for again
+
+
+class Ready(NamedTuple):
+    """The worker has started and its initializer has run."""
+
+    kind: int
+    pid: int
+
+
+class InitializerFailed(NamedTuple):
+    """The initializer raised: the worker ends."""
+
+    kind: int
+    text: str
+    traceback: str
+
+
+class Values(NamedTuple):
+    """The values of the next tasks of a batch, in order: a list of plain data, or (PICKLED) a list of pickles."""
+
+    kind: int
+    number: int
+    values: list[Any]
+    seconds: float  # spent in the worker on these tasks
+    last: bool  # nothing more comes of this batch
+
+
+class Failed(NamedTuple):
+    """The next task of a batch ended with an error."""
+
+    kind: int
+    number: int
+    stage: int
+    error: bytes | None  # the pickled exception; None where it does not pickle
+    type_name: str
+    text: str
+    traceback: str
+    seconds: float
+    last: bool
+
+
+class GivenBack(NamedTuple):
+    """The last tasks of a batch will not be started here."""
+
+    kind: int
+    number: int
+    count: int

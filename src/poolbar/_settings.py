@@ -1,0 +1,150 @@
+"""Settings: keyword, else environment, else default. One table, which also makes the README's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+BACKENDS = ("auto", "process", "thread")
+START_METHODS = ("loky", "loky_init_main", "spawn", "forkserver", "fork")
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, str):
+        value = int(value)
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError
+    return int(value)
+
+
+def _positive(value: Any) -> int:
+    number = _whole_number(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    seconds = float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _switch(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    words = {"auto": None, "on": True, "1": True, "true": True, "yes": True, "off": False, "0": False, "false": False, "no": False}
+    return words[value.lower()]
+
+
+def _word_of(words: tuple[str, ...]) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    return parse
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+class Setting(NamedTuple):
+    """A row of the table."""
+
+    keyword: str
+    variable: str
+    default: Any
+    parse: Callable[[Any], Any]
+    rule: str  # completes "KEYWORD must be ..."; the standard library's words where it has some
+    allowed: str
+    meaning: str
+
+
+TABLE = (
+    Setting(
+        "max_workers", "POOLBAR_MAX_WORKERS", None, _positive, "greater than 0", "a whole number greater than 0",
+        "Workers at most. Default: the CPUs that this process may use; for threads 4 more, at most 32.",
+    ),
+    Setting(
+        "backend", "POOLBAR_BACKEND", "auto", _word_of(BACKENDS), "one of auto, process, thread", "auto, process or thread",
+        "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL.",
+    ),
+    Setting(
+        "progress", "POOLBAR_PROGRESS", None, _switch, "True, False or None", "auto, on or off (also 1, 0, true, false, yes, no)",
+        "The bar. `auto`: where stderr is a terminal or a notebook.",
+    ),
+    Setting(
+        "chunksize", "POOLBAR_CHUNKSIZE", None, _positive, ">= 1", "a whole number greater than 0",
+        "Tasks of `map` in a batch. Default: what takes about 10 ms, by measuring.",
+    ),
+    Setting(
+        "buffersize", "POOLBAR_BUFFERSIZE", None, _positive, "None or > 0", "a whole number greater than 0",
+        "Tasks of `map` that are asked for and not yet read, at most. Default: a window that follows the pace.",
+    ),
+    Setting(
+        "mp_context", "POOLBAR_START_METHOD", "loky", _word_of(START_METHODS), "a start method or a multiprocessing context",
+        "loky, loky_init_main, spawn, forkserver or fork", "How worker processes start.",
+    ),
+    Setting(
+        "idle_seconds", "POOLBAR_IDLE_SECONDS", 10.0, _seconds, "a number of seconds, 0 or more", "seconds, 0 or more",
+        "How long idle worker processes are kept for the next executor; 0: not at all.",
+    ),
+    Setting("desc", "POOLBAR_DESC", None, _text, "a text", "a text", "What stands before the bar."),
+)  # fmt: skip
+
+_BY_KEYWORD = {setting.keyword: setting for setting in TABLE}
+
+
+def resolve(keyword: str, given: Any, environment: Mapping[str, str] | None = None) -> Any:
+    """Return the value of a setting: what was given, else the environment's, else the default.
+
+    Args:
+        keyword: the setting's name in the table.
+        given: the keyword argument; None where it was not given.
+        environment: the environment variables; None for the process's own.
+
+    Raises:
+        SettingError: the value cannot be used; names where it came from, the value, and what is allowed.
+    """
+    setting = _BY_KEYWORD[keyword]
+    source, value = keyword, given
+    if given is None:
+        source, value = setting.variable, (os.environ if environment is None else environment).get(setting.variable, "")
+        if value == "":
+            return setting.default
+    try:
+        return setting.parse(value)
+    except TypeError:
+        raise WrongTypeError(_complaint(setting, source, value, wrong_type=True)) from None
+    except (ValueError, KeyError, AttributeError):
+        raise SettingError(_complaint(setting, source, value, wrong_type=False)) from None
+
+
+def _complaint(setting: Setting, source: str, value: Any, *, wrong_type: bool) -> str:
+    rule = "an integer or None" if wrong_type and setting.parse is _positive else setting.rule
+    return f"{setting.keyword} must be {rule}: {source}={value!r} cannot be used; allowed: {setting.allowed}"
+
+
+class WrongTypeError(SettingError, TypeError):
+    """A setting's value is of the wrong type."""
+
+
+def markdown_table() -> str:
+    """Return the README's table of environment variables."""
+    rows = ["| variable | keyword | default | allowed | meaning |", "|---|---|---|---|---|"]
+    for setting in TABLE:
+        default = {None: "", 10.0: "10"}.get(setting.default, setting.default)
+        rows.append(f"| `{setting.variable}` | `{setting.keyword}` | {default} | {setting.allowed} | {setting.meaning} |")
+    return "\n".join(rows)

@@ -1,0 +1,165 @@
+"""What cannot be imported on the other side travels by value, through cloudpickle; ``__main__`` stays one namespace.
+
+cloudpickle gives each function of ``__main__`` that it rebuilds a globals dict of its own. Under the standard library's start
+methods a worker has *one* ``__main__``: what an initializer sets there is seen by the tasks, and a cache at module
+level lives from task to task. So here the functions of ``__main__`` are rebuilt on the worker's ``__main__`` itself, and the
+globals that come along are merged into it three ways: the parent's value is taken when the parent has changed it since
+it was last sent, else what the worker made of it stays.
+
+Used of cloudpickle's internals (tests hold them, pyproject.toml bounds the versions): ``Pickler.globals_ref``,
+``_function_setstate``, ``_class_setstate``, and the shape of the reduce tuples of functions and classes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections import ChainMap
+from functools import _lru_cache_wrapper, lru_cache
+from hashlib import blake2b
+from multiprocessing.reduction import ForkingPickler
+from types import FunctionType, ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import cloudpickle
+from cloudpickle.cloudpickle import _class_setstate, _function_setstate
+
+from .pickling import PROTOCOL, is_by_value
+from .shared_main import Side, main_globals, sent_values
+
+class _MainGlobals(dict[str, Any]):
+    """Stands for the globals of ``__main__`` in a pickle: unpickles as the globals of the other side's ``__main__``."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return main_globals, ()
+
+
+class ByValuePickler(cloudpickle.Pickler):
+    """cloudpickle's pickler with a shared ``__main__``, and multiprocessing's reducers (connections, locks while spawning)."""
+
+    dispatch_table = ChainMap(
+        cloudpickle.Pickler.dispatch_table,
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # what register() fills
+    )
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, protocol=PROTOCOL)
+        if not Side.inside_worker:
+            self.globals_ref[id(main_globals())] = _MainGlobals()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Send functions and classes of ``__main__`` in our own way; leave the rest to cloudpickle."""
+        if isinstance(obj, _lru_cache_wrapper) and is_by_value(obj.__module__):
+            return rebuild_cached, (obj.__qualname__, obj.__wrapped__, obj.cache_parameters())
+        if Side.inside_worker:
+            return self._reduce_on_the_way_back(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(reduced, tuple) and len(reduced) == 6:
+            make, arguments, state = reduced[:3]
+            if isinstance(obj, FunctionType) and obj.__globals__ is main_globals():
+                return make, arguments, state, None, None, merge_state
+            if isinstance(obj, type):
+                return make, arguments, state, None, None, _ClassSetter(_own_class_id(obj))
+        return reduced
+
+    def _reduce_on_the_way_back(self, obj: Any) -> Any:
+        # What the parent sent is its own object there. Anything else brings its globals along as cloudpickle has it:
+        # the parent's __main__ is not written to by its workers.
+        if isinstance(obj, type) and obj in classes_of_parent:
+            return own_class, (classes_of_parent[obj],)
+        if isinstance(obj, FunctionType) and obj.__qualname__ in sent_values:
+            if main_globals().get(obj.__qualname__) is obj:
+                return own_global, (obj.__qualname__,)
+        return super().reducer_override(obj)
+
+
+class _ClassSetter:
+    """Sets the state of a class that was sent by value, and remembers whose class it is."""
+
+    def __init__(self, class_id: str) -> None:
+        self.class_id = class_id
+
+    def __call__(self, cls: type, state: Any) -> None:
+        classes_of_parent[cls] = self.class_id
+        _class_setstate(cls, state)
+
+
+classes_of_parent: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+"""In workers: the classes that came by value, and the id that the parent knows each by."""
+
+_own_classes: dict[str, type] = {}
+_own_ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+
+
+def _own_class_id(cls: type) -> str:
+    class_id = _own_ids.get(cls)
+    if class_id is None:
+        class_id = f"{os.getpid()}-{len(_own_classes)}"
+        _own_ids[cls] = class_id
+        _own_classes[class_id] = cls
+    return class_id
+
+
+def own_class(class_id: str) -> type:
+    """Return the class of this process that was once sent under this id."""
+    return _own_classes[class_id]
+
+
+def own_global(name: str) -> Any:
+    """Return the attribute of this process's ``__main__`` with this name."""
+    try:
+        return main_globals()[name]
+    except KeyError:
+        raise AttributeError(f"__main__ has no {name!r} any more") from None
+
+
+def rebuild_cached(name: str, wrapped: FunctionType, parameters: dict[str, Any]) -> Any:
+    """Return the function of this name and code with its ``functools.lru_cache``: the one that is there, so that its cache lives."""
+    there = main_globals().get(name)
+    if isinstance(there, _lru_cache_wrapper) and there.__wrapped__.__code__ == wrapped.__code__:
+        return there
+    return lru_cache(**parameters)(wrapped)
+
+
+def merge_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Set the state of a rebuilt function of ``__main__``; what its globals bring is merged three ways."""
+    attributes, slots = state
+    namespace = function.__globals__
+    for name, value in slots["__globals__"].items():
+        mark = _mark(value)
+        if name not in sent_values or sent_values[name] != mark:
+            namespace[name] = value
+            sent_values[name] = mark
+    _function_setstate(function, (attributes, {**slots, "__globals__": {}}))
+
+
+class _MarkPickler(pickle.Pickler):
+    """Pickles a value to compare it with an earlier one: functions by their code, classes and modules by identity."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _lru_cache_wrapper):
+            obj = obj.__wrapped__
+        if isinstance(obj, FunctionType):
+            return str, (f"{obj.__qualname__} {obj.__code__.co_code!r} {obj.__code__.co_consts!r}",)
+        if isinstance(obj, (type, ModuleType)):
+            return str, (f"{obj.__name__} {id(obj)}",)
+        return NotImplemented
+
+
+def _mark(value: Any) -> Any:
+    """Tell two values apart that the parent sent under one name: equal marks mean that the parent did not change it."""
+    buffer = io.BytesIO()
+    try:
+        _MarkPickler(buffer, PROTOCOL).dump(value)
+    except Exception:  # noqa: BLE001  # a user's __reduce__ may raise anything; such a value counts as changed each time
+        return object()
+    return blake2b(buffer.getbuffer(), digest_size=16).digest()
+
+
+def dumps_by_value(obj: Any) -> bytes:
+    """Pickle ``obj`` with all that the other side cannot import."""
+    buffer = io.BytesIO()
+    ByValuePickler(buffer).dump(obj)
+    return buffer.getvalue()

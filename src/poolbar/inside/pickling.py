@@ -1,0 +1,106 @@
+"""Pickling, on both sides: by reference and fast where that works, by value through cloudpickle where it must be.
+
+Plain data and what lives in importable modules goes through C's pickler (about 1 us for a small argument). What is
+defined in ``__main__``, lambdas, closures and all else that the plain pickler refuses goes through cloudpickle, imported
+when it is first needed.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from functools import _lru_cache_wrapper
+from types import FunctionType
+from typing import Any
+
+PROTOCOL = 5
+loads = pickle.loads
+
+
+class _ByValue(Exception):
+    """Something of a module that the other side cannot import."""
+
+
+MAIN = ("__main__", "__mp_main__")
+
+
+def is_by_value(name: str | None) -> bool:
+    """Tell whether what a module defines must be sent by value: ``__main__`` and what users registered with cloudpickle."""
+    if name in MAIN:
+        return True
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and name in cloudpickle.list_registry_pickle_by_value()
+
+
+class PlainPickler(pickle.Pickler):
+    """C's pickler, which also finds out whether the object is *plain*: builtin types only, all the way down.
+
+    The unpickling of plain data cannot fail; that of anything else runs code of the user's.
+    """
+
+    plain = True
+    main_by_value = True
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by the C pickler for everything that is not of a builtin type."""
+        self.plain = False
+        if isinstance(obj, (FunctionType, type, _lru_cache_wrapper)) and is_by_value(obj.__module__):
+            if self.main_by_value or obj.__module__ not in MAIN:
+                raise _ByValue
+        return NotImplemented
+
+
+class RefusingPickler(pickle.Pickler):
+    """C's pickler for plain data only: raises NotPlain for anything else."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by the C pickler for everything that is not of a builtin type."""
+        raise NotPlain
+
+
+class NotPlain(Exception):
+    """The object holds something that is not of a builtin type."""
+
+
+def dumps(obj: Any, main_by_value: bool = True) -> bytes:
+    """Pickle ``obj``, by value where that is needed. Raises whatever the pickling raises.
+
+    Args:
+        obj: what to pickle.
+        main_by_value: False where the other side has run ``__main__`` itself (the standard library's start methods).
+    """
+    buffer = io.BytesIO()
+    pickler = PlainPickler(buffer, PROTOCOL)
+    pickler.main_by_value = main_by_value
+    try:
+        pickler.dump(obj)
+    except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ValueError):
+        from .by_value import dumps_by_value
+
+        return dumps_by_value(obj)
+    return buffer.getvalue()
+
+
+def dumps_plain(obj: Any) -> bytes | None:
+    """Pickle ``obj`` if it is plain data, else return None."""
+    buffer = io.BytesIO()
+    try:
+        RefusingPickler(buffer, PROTOCOL).dump(obj)
+    except NotPlain:
+        return None
+    except (pickle.PicklingError, TypeError, RecursionError):
+        return None
+    return buffer.getvalue()
+
+
+def is_by_reference(function: Any, main_by_value: bool = True) -> bool:
+    """Tell whether a function pickles as the name of a module's attribute, so that it has no state of its own to send."""
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    if not isinstance(name, str) or (is_by_value(module) and (main_by_value or module not in MAIN)):
+        return False
+    found: Any = sys.modules.get(module or "builtins")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function

@@ -1,0 +1,276 @@
+"""What a worker process runs: batches in, outcomes out, until the pipe ends.
+
+    main thread       reads batches from ``tasks``, runs them, writes outcomes to ``outcomes``
+    control thread    waits on ``control``: hands back what is not started when the parent asks for it, and ends the process
+                      when the parent is gone
+
+A worker knows nothing of executors, so a warm one can serve the next.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+import threading
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import _messages as messages
+from .ledger import Ledger
+from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
+from .pickling import loads
+from .shared_main import Side, start_main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+BUDGET_SECONDS = 0.020
+"""A batch that has run this long hands back what it has not started: twice what a batch should take."""
+
+ASK = struct.Struct("q")
+"""What comes over the control pipe: the number of the batch whose unstarted tasks are wanted back."""
+
+
+class Main(NamedTuple):
+    """What ``__main__`` is in this worker."""
+
+    by_value: bool  # what the parent's __main__ defines comes by value, and goes back so
+    empty: bool  # the start method leaves there what started the process: put an empty one in its place
+
+
+class Initializer(NamedTuple):
+    """Runs once in a worker before its first task; ``sealed`` is the pickle of (function, arguments), or None."""
+
+    sealed: bytes | None
+    call: tuple[Callable[..., object], tuple[Any, ...]] | None
+
+    def run(self) -> None:
+        """Call the initializer."""
+        function, arguments = loads(self.sealed) if self.sealed is not None else self.call
+        function(*arguments)
+
+
+class _BadArguments(Exception):
+    """The arguments of a task did not unpickle; the reason is its cause."""
+
+
+class _Function:
+    """A function that this worker has, and how each of its tasks calls it."""
+
+    def __init__(self, sealed: bytes, fresh: bool) -> None:
+        self.sealed = sealed
+        self.fresh = fresh
+        self.plain = True  # what it returned so far was plain data
+        self.loaded: Callable[..., Any] | None = None
+
+    def load(self) -> Callable[..., Any]:
+        if self.fresh:
+            return loads(self.sealed)  # type: ignore[no-any-return]
+        if self.loaded is None:
+            self.loaded = loads(self.sealed)
+        return self.loaded  # type: ignore[return-value]
+
+    def caller(self, form: int) -> Callable[[Any], Any]:
+        """Return what runs one task, given its item. Raises what unpickling the function raises."""
+        function = self.load()
+        if form == messages.SINGLE and not self.fresh:
+            return function
+
+        def starred(item: Any) -> Any:
+            return function(*item)
+
+        def sealed(item: bytes) -> Any:
+            try:
+                arguments, keywords = loads(item)
+            except BaseException as error:
+                raise _BadArguments from error
+            return function(*arguments, **keywords)
+
+        def sealed_fresh(item: bytes) -> Any:
+            try:
+                arguments, keywords = loads(item)
+            except BaseException as error:
+                raise _BadArguments from error
+            return self.load()(*arguments, **keywords)
+
+        if form == messages.STARRED:
+            return starred
+        return sealed_fresh if self.fresh else sealed
+
+
+class _Server:
+    """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
+
+    def __init__(self, tasks: Connection[Any, Any], outbox: Outbox, ledger: Ledger) -> None:
+        self.tasks = tasks
+        self.outbox = outbox
+        self.ledger = ledger
+        self.functions: dict[int, _Function] = {}
+        # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
+        # the two ends of the deque, each end with one atomic call.
+        self.unstarted: tuple[int, deque[Any]] = (0, deque())
+
+    def serve(self) -> None:
+        """Run batches until the parent says that it is enough, or is gone."""
+        while True:
+            try:
+                data = self.tasks.recv_bytes()
+            except (EOFError, OSError):
+                return
+            if not data:
+                return
+            message = loads(data)
+            del data
+            if message[0] == messages.RESET:
+                self.reset()
+            else:
+                self.run(messages.Run._make(message))
+
+    def reset(self) -> None:
+        """Become as good as new, for the next executor."""
+        self.functions.clear()
+        start_main()
+
+    def run(self, batch: messages.Run) -> None:
+        """Run a batch."""
+        for old in batch.forget:
+            self.functions.pop(old, None)
+        if batch.sealed_function is not None:
+            self.functions[batch.function] = _Function(batch.sealed_function, batch.fresh)
+        function = self.functions[batch.function]
+        outbox = self.outbox
+        outbox.begin(batch.number, function.plain)
+        try:
+            call = function.caller(batch.form)
+        except BaseException as error:  # noqa: BLE001  # user's code runs while unpickling
+            for left in reversed(range(len(batch.items))):
+                outbox.fail(messages.LOADING_FUNCTION, error, last=left == 0)
+            return
+        todo = deque(batch.items)
+        batch.items.clear()
+        self.unstarted = (batch.number, todo)
+        self._run_tasks(call, todo)
+        function.plain = outbox.plain
+
+    def _run_tasks(self, call: Callable[[Any], Any], todo: deque[Any]) -> None:
+        outbox = self.outbox
+        started = self.ledger.head
+        take = todo.popleft
+        index = 0
+        began = before = perf_counter()
+        while True:
+            try:
+                item = take()
+            except IndexError:
+                break
+            started[0] = index
+            index += 1
+            try:
+                value = call(item)
+            except BaseException as error:  # noqa: BLE001  # it belongs to the task, SystemExit and KeyboardInterrupt too
+                self._fail(error, last=not todo)
+                before = perf_counter()
+                continue
+            now = perf_counter()
+            try:
+                outbox.add(value)
+            except BaseException as error:  # noqa: BLE001  # a user's __reduce__ may raise anything
+                outbox.fail(messages.DUMPING_RESULT, error, last=not todo)
+                before = perf_counter()
+                continue
+            if now - before >= PROMPT_SECONDS or now - outbox.flushed_at >= FLUSH_SECONDS:
+                if now - began >= BUDGET_SECONDS:
+                    todo.clear()
+                del item, value
+                outbox.flush(last=not todo)
+            before = perf_counter()
+        if not outbox.closed:
+            outbox.flush(last=True)
+
+    def _fail(self, error: BaseException, *, last: bool) -> None:
+        if isinstance(error, _BadArguments) and error.__cause__ is not None:
+            self.outbox.fail(messages.LOADING_ARGUMENTS, error.__cause__, last=last)
+        else:
+            self.outbox.fail(messages.RAISED, error, last=last)
+
+    def control(self, pipe: Connection[Any, Any]) -> None:
+        """Hand tasks back when asked; end the process when the parent is gone. Runs in the control thread."""
+        while True:
+            try:
+                (wanted,) = ASK.unpack(pipe.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(1)
+            number, todo = self.unstarted
+            count = 0
+            while number == wanted:
+                try:
+                    todo.pop()
+                except IndexError:
+                    break
+                count += 1
+            if count:
+                try:
+                    self.outbox.give_back(number, count)
+                except OSError:
+                    os._exit(1)
+
+
+def _ignore_interrupts() -> None:
+    # A terminal and Jupyter signal the whole process group; Ctrl-C is the parent's to act on. The parent started this
+    # process with SIGINT blocked, so there was no moment before this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def serve(
+    tasks: Connection[Any, Any],
+    outcomes: Connection[Any, Any],
+    control: Connection[Any, Any],
+    ledger_path: str,
+    initializer: Initializer | None,
+    environment: dict[str, str],
+    main: Main,
+) -> None:
+    """Run a worker: the target of its process."""
+    _ignore_interrupts()
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    ledger = Ledger(ledger_path)
+    try:
+        os.unlink(ledger_path)
+    except OSError:
+        pass  # not on Windows while it is open: the parent removes it then
+    outbox = Outbox(outcomes, ledger)
+    server = _Server(tasks, outbox, ledger)
+    if hasattr(os, "register_at_fork"):
+        # A child that a task forks must not hold these pipes open when this process dies.
+        os.register_at_fork(after_in_child=lambda: [pipe.close() for pipe in (tasks, outcomes, control)])
+    threading.Thread(target=server.control, args=(control,), name="poolbar-control", daemon=True).start()
+    Side.inside_worker = True
+    Side.main_by_value = main.by_value
+    if main.empty:
+        start_main()
+    if initializer is not None:
+        try:
+            initializer.run()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, no task can run here
+            _report(error)
+            outbox.initializer_failed(error)
+            return
+    del initializer
+    outbox.ready(os.getpid())
+    server.serve()
+
+
+def _report(error: BaseException) -> None:
+    # As the standard library does: people look for this line in their logs.
+    import logging
+
+    logging.getLogger("concurrent.futures").critical(
+        "Exception in initializer:", exc_info=(type(error), error, error.__traceback__)
+    )

@@ -1,0 +1,64 @@
+"""What runs tasks. A lane knows its worker by this protocol alone; a kind of worker is one module here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .._batch import Batch
+
+
+class Sink(Protocol):
+    """Takes what comes of a batch: the lane, for its worker. Called by the lane's thread, in the tasks' order."""
+
+    def values(self, values: list[Any], pickled: bool, size: int, last: bool) -> None:
+        """Take the values of the next tasks. ``last``: the worker is through with the batch."""
+
+    def failed(self, error: BaseException, last: bool) -> None:
+        """Take the error of the next task."""
+
+    def given_back(self, count: int) -> None:
+        """Take back the last ``count`` tasks of the batch: the worker will not start them."""
+
+    def took(self, tasks: int, seconds: float) -> None:
+        """Learn how long the tasks took, in the worker."""
+
+    def is_awaited(self) -> bool:
+        """Tell whether another worker has nothing to do while this batch goes on."""
+
+
+class Worker(Protocol):
+    """Runs batches, one at a time. All methods but ``kill`` are called by the lane's thread."""
+
+    pid: int | None
+
+    def start(self) -> None:
+        """Start, and return when tasks can be run.
+
+        Raises:
+            WorkerFailed: it did not start, or its initializer raised.
+        """
+
+    def run(self, batch: Batch, sink: Sink) -> None:
+        """Run a batch. Every task ends in the sink, or is left in the batch because it was not started."""
+
+    def is_alive(self) -> bool:
+        """Tell whether it can run another batch."""
+
+    def end(self, spent: bool) -> None:
+        """End it, and wait for that; or keep it for the next executor, unless it is ``spent``."""
+
+    def kill(self, hard: bool) -> None:
+        """End it at once, from any thread, whatever it does: by SIGKILL where ``hard``, else SIGTERM."""
+
+
+class WorkerFailed(Exception):
+    """A worker did not start.
+
+    Attributes:
+        final: another try would end the same way.
+    """
+
+    def __init__(self, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final

@@ -1,0 +1,359 @@
+"""A worker that is a process, started through loky's context or one of multiprocessing's. The only module that imports loky.
+
+    lane's thread ──tasks──▶ worker's main thread ──outcomes──▶ lane's thread
+                  ──control──▶ worker's control thread
+
+Three one-way pipes for each worker and no lock between processes, so that a dead worker can hold none. The lane writes a
+batch only when the worker has ended the last one and waits in a read: two full pipes never face each other. When the worker
+dies, the lane's read ends; when the parent dies, the worker's control thread ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import threading
+import weakref
+from collections import OrderedDict
+from concurrent.futures.process import _RemoteTraceback
+from typing import TYPE_CHECKING, Any
+
+from .. import _messages as messages
+from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
+from ..inside import ledger as ledgers
+from ..inside.pickling import PROTOCOL, dumps, dumps_plain, loads
+from ..inside.serve import ASK, serve
+from . import WorkerFailed
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from .._batch import Batch
+    from . import Sink
+    from .plan import Plan
+
+OVERDUE_SECONDS = 0.010
+"""No outcome of a batch for this long: what it has not started is asked back if another worker has nothing to do."""
+
+MOST_FUNCTIONS = 64
+"""Functions that a worker keeps."""
+
+MOST_BATCH_BYTES = 4 << 20
+"""Pickled arguments sent in one message; a single task's may be larger."""
+
+END_SECONDS = 5.0
+"""A worker whose batch is done ends in this time, or is killed: its own exit hooks hang."""
+
+_starting = threading.Lock()
+"""Held while a process is started (about 10 ms), by lanes and by callers of submit. A forked worker must not inherit the
+far ends of another's pipes, and multiprocessing's list of children is not made for several threads."""
+
+_parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+
+
+def _close_parent_ends() -> None:
+    # In a forked child: were these held open here, a worker would not see its parent die.
+    for end in list(_parent_ends):
+        end.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_parent_ends)
+
+
+class ProcessWorker:
+    """The parent's end of a worker process. Owned by one lane at a time; ``kill`` may come from any thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.pid: int | None = None
+        self.process: BaseProcess | None = None
+        self._number = 0  # of the last batch
+        self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
+        self._usable = False
+
+    # --- start and end
+
+    def launch(self) -> None:
+        """Start the process; do not wait for it."""
+        plan = self.plan
+        context = plan.context
+        with _starting, _interrupts_blocked():
+            tasks, self._tasks = context.Pipe(duplex=False)
+            self._outcomes, outcomes = context.Pipe(duplex=False)
+            control, self._control = context.Pipe(duplex=False)
+            for end in (self._tasks, self._outcomes, self._control):
+                _parent_ends.add(end)
+            self._path = ledgers.create(plan.ledger_directory, f"{os.getpid()}")
+            self._ledger = ledgers.Ledger(self._path)
+            arguments = (tasks, outcomes, control, self._path, plan.initializer, plan.limits, plan.main)
+            try:
+                self.process = plan.process(serve, arguments)
+                self.process.start()
+            except BaseException:
+                self._discard()
+                raise
+            finally:
+                for end in (tasks, outcomes, control):
+                    end.close()
+        self.pid = self.process.pid
+
+    def start(self) -> None:
+        """Start the process unless ``launch`` has, and wait until its initializer has run. A warm one is ready."""
+        if self._usable:
+            return
+        if self.process is None:
+            try:
+                self.launch()
+            except Exception as error:
+                final = not isinstance(error, OSError)
+                raise WorkerFailed(f"it cannot be started: {type(error).__name__}: {error}", final=final) from error
+        try:
+            message = loads(self._outcomes.recv_bytes())
+        except (EOFError, OSError):
+            code = self._bury()
+            raise WorkerFailed(f"it {describe_exit(code)} before it could run a task", final=False) from None
+        if message[0] == messages.INITIALIZER_FAILED:
+            self._bury()
+            raise WorkerFailed(f"its initializer raised {message[1]}", final=True)
+        self._remove_path()
+        self._usable = True
+
+    def is_alive(self) -> bool:
+        """Tell whether the process is there and its pipe works."""
+        return self._usable
+
+    def end(self, spent: bool) -> None:
+        """End the process and wait for it; or keep it warm for the next executor."""
+        if self.process is None or not self._usable:
+            return
+        if not spent and self.plan.keep(self):
+            return
+        self.retire()
+
+    def retire(self) -> None:
+        """End the process and wait for it."""
+        try:
+            self._tasks.send_bytes(b"")
+        except OSError:
+            pass  # it is dead already
+        process = self.process
+        if process is not None:
+            process.join()
+        self._bury()
+
+    def kill(self, hard: bool) -> None:
+        """Send the process SIGKILL, or SIGTERM. The lane's read then ends, and the lane does the rest."""
+        process = self.process
+        if process is not None:
+            try:
+                (process.kill if hard else process.terminate)()
+            except (OSError, ValueError, AttributeError):
+                pass  # it is gone already
+
+    def reset(self) -> None:
+        """Make a warm worker as good as new. Raises OSError where it has died."""
+        self._tasks.send_bytes(pickle.dumps((messages.RESET,), PROTOCOL))
+        self._sent.clear()
+
+    def _bury(self) -> int | None:
+        """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
+        self._usable = False
+        process = self.process
+        code: int | None = None
+        if process is not None:
+            process.join(END_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            code = process.exitcode
+        self._discard()
+        return code
+
+    def _discard(self) -> None:
+        for end in (self._tasks, self._outcomes, self._control):
+            end.close()
+        self._ledger.close()
+        self._remove_path()
+
+    def _remove_path(self) -> None:
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass  # the worker has removed it
+
+    # --- batches
+
+    def run(self, batch: Batch, sink: Sink) -> None:
+        """Run a batch. When the process dies, the task that ran fails, and what was not started is left in the batch."""
+        data = self._encode(batch, sink)
+        if data is None:
+            return
+        try:
+            self._tasks.send_bytes(data)
+            del data
+            self._receive(batch, sink)
+        except (EOFError, OSError):
+            self._mourn(batch, sink)
+
+    def _receive(self, batch: Batch, sink: Sink) -> None:
+        receive = self._outcomes.recv_bytes
+        asked = False
+        last = False
+        while not last:
+            if not asked and len(batch.items) - batch.done > 1 and not _is_readable(self._outcomes, OVERDUE_SECONDS):
+                if sink.is_awaited():
+                    self._control.send_bytes(ASK.pack(self._number))
+                    asked = True
+                continue
+            data = receive()
+            size = len(data)
+            message = loads(data)
+            del data
+            kind, number = message[:2]
+            if number != self._number:
+                continue  # tasks given back after their batch had ended: the lane has them already
+            if kind == messages.GIVEN_BACK:
+                sink.given_back(message[2])
+            elif kind == messages.FAILED:
+                failed = messages.Failed._make(message)
+                last = failed.last
+                sink.took(1, failed.seconds)
+                sink.failed(_rebuilt(failed, batch.function.name), last)
+            else:
+                _, _, values, seconds, last = message
+                del message
+                if values:
+                    sink.took(len(values), seconds)
+                sink.values(values, kind == messages.PICKLED, size, last)
+                del values
+
+    def _encode(self, batch: Batch, sink: Sink) -> bytes | None:
+        """Return the message for a batch. A task whose arguments do not pickle fails here, and its batch ends before it."""
+        self._number += 1
+        function = batch.function
+        is_new = function.id not in self._sent
+        forget: tuple[int, ...] = ()
+        if is_new:
+            self._sent[function.id] = None
+            if len(self._sent) > MOST_FUNCTIONS:
+                forget = (self._sent.popitem(last=False)[0],)
+        else:
+            self._sent.move_to_end(function.id)
+        head = (messages.RUN, self._number, function.id, function.sealed if is_new else None, function.fresh)
+        if batch.form == messages.SEALED:
+            return pickle.dumps((*head, messages.SEALED, [item[1] for item in batch.items], forget), PROTOCOL)
+        if function.plain:
+            data = dumps_plain((*head, batch.form, batch.items, forget))
+            if data is not None:
+                function.pace.note_bytes(len(batch.items), len(data))
+                return data
+            function.plain = False
+        sealed = self._seal_items(batch, sink)
+        if not sealed:
+            if is_new:
+                del self._sent[function.id]
+            return None
+        return pickle.dumps((*head, messages.SEALED, sealed, forget), PROTOCOL)
+
+    def _seal_items(self, batch: Batch, sink: Sink) -> list[bytes]:
+        sealed: list[bytes] = []
+        size = 0
+        for position in range(len(batch.items)):
+            try:
+                data = dumps(batch.arguments(position), self.plan.main.by_value)
+            except BaseException as error:  # noqa: BLE001  # code of the user's runs while pickling
+                if position == 0:
+                    sink.failed(not_picklable(batch.function.name, error), last=True)
+                    return []
+                break  # it comes back as the first of another batch
+            if sealed and size + len(data) > MOST_BATCH_BYTES:
+                break
+            size += len(data)
+            sealed.append(data)
+        if len(sealed) < len(batch.items):
+            sink.given_back(len(batch.items) - len(sealed))
+        batch.function.pace.note_bytes(len(sealed), size)
+        return sealed
+
+    def _mourn(self, batch: Batch, sink: Sink) -> None:
+        """Settle what a dead worker had done of a batch."""
+        found = self._ledger.read(self._number)
+        running = -1
+        if found is not None:
+            running, first, log = found
+            # Results that were in the log and not on the pipe; those of a log that begins before ``done`` came through.
+            for position in range(first, min(running, len(batch.items))):
+                value = pickle.load(log)  # noqa: S301  # written by our own worker
+                if position >= batch.done:
+                    sink.values([value], False, 0, False)
+        code = self._bury()
+        if found is not None and running == batch.done < len(batch.items):
+            sink.failed(WorkerCrashed(batch.function.name, self.pid, code, describe_exit(code)), last=False)
+
+
+def not_picklable(name: str, error: BaseException) -> BaseException:
+    """Return the error for arguments that do not pickle."""
+    if not isinstance(error, Exception):
+        return error
+    made = NotPicklable(f"the arguments of {name} cannot be pickled: {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def _rebuilt(failed: messages.Failed, name: str) -> BaseException:
+    """Return the exception that a task ended with, its remote traceback as its cause."""
+    error: BaseException | None = None
+    reason = "the exception does not pickle"
+    if failed.error is not None:
+        try:
+            error = loads(failed.error)
+        except BaseException as problem:  # noqa: BLE001  # code of the user's runs while unpickling
+            reason = f"the exception does not unpickle: {type(problem).__name__}: {problem}"
+    if not isinstance(error, BaseException):
+        error = RemoteError(failed.type_name, failed.text, failed.traceback, reason)
+    told = f"{failed.type_name}: {failed.text}"
+    if failed.stage == messages.LOADING_FUNCTION:
+        error = NotUnpicklable(f"{name} does not unpickle in the worker: {told}")
+    elif failed.stage == messages.LOADING_ARGUMENTS:
+        error = NotUnpicklable(f"the arguments of {name} do not unpickle in the worker: {told}")
+    elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
+        error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
+    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')
+    return error
+
+
+def describe_exit(code: int | None) -> str:
+    """Say how a process ended, in words that follow "it"."""
+    if code is None:
+        return "died"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
+
+
+def _is_readable(pipe: Connection[Any, Any], seconds: float) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return pipe.poll(seconds)
+    poll = select.poll()  # a tenth of the time of Connection.poll
+    poll.register(pipe.fileno(), select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+class _interrupts_blocked:  # noqa: N801  # used as a function
+    """Blocks SIGINT in this thread, so that a process started here is born with it blocked and never dies of a Ctrl-C."""
+
+    def __enter__(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
