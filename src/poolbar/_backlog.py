@@ -392,15 +392,33 @@ class Backlog:
             lane.wake.release()
         self._idle.clear()
 
-    def cancel_all(self) -> None:
-        """Drop all that was not started."""
+    def cancel_all(self, *, spare_the_first: bool) -> None:
+        """Drop all that was not started.
+
+        Args:
+            spare_the_first: leave one task for each worker that is starting for it, as the standard library does, which has
+                handed them over by then.
+        """
         with self.lock:
+            first = self._first_calls(self._coming) if spare_the_first else []
             rest = [entry.cancel() for entry in self._entries]
             self._entries.clear()
+            self._entries.extend(first)
             self._wake_all()
         for act in rest:
             if act is not None:
                 act()
+
+    def _first_calls(self, count: int) -> list[Calls]:
+        first = []
+        for entry in self._entries:
+            if count and isinstance(entry, Calls):
+                spared = Calls(entry.function, entry.tally)
+                while count and entry.tasks:
+                    spared.tasks.append(entry.tasks.popleft())
+                    count -= 1
+                first.append(spared)
+        return first
 
     def break_down(self, reason: str, error: Callable[[], BaseException]) -> None:
         """Fail all that waits, and take no more: no worker can run anything."""

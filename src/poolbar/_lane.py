@@ -124,8 +124,9 @@ class Lane:
         assert batch is not None  # noqa: S101  # workers call this while they run a batch
         if last:
             self._backlog.finishing(self)
-        batch.source.ended(batch, values, pickled, size)
-        batch.done += len(values)
+        if values:  # not for an empty last message: what follows may have been run elsewhere by now
+            batch.source.ended(batch, values, pickled, size)
+            batch.done += len(values)
 
     def failed(self, error: BaseException, last: bool) -> None:
         """Deliver an error."""
@@ -214,13 +215,11 @@ class Crew:
 
     def finish(self, *, wait: bool, cancel: bool) -> None:
         """Take no more tasks; let lanes end when all is done."""
-        if cancel:
-            self.backlog.cancel_all()
-        else:
+        if not cancel:
             self.pull_the_rest()
         self.backlog.close()
         if cancel:
-            self.backlog.cancel_all()  # what was put in between
+            self.backlog.cancel_all(spare_the_first=True)
         if wait:
             self.join()
 
@@ -240,7 +239,7 @@ class Crew:
         """Cancel what waits and kill the workers."""
         self.is_forced = True
         self.backlog.close()
-        self.backlog.cancel_all()
+        self.backlog.cancel_all(spare_the_first=False)
         for lane in list(self.lanes):
             worker = lane.worker
             if worker is not None:

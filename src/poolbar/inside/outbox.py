@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import traceback
+from collections import deque
 from threading import Lock
 from time import perf_counter
 from types import TracebackType
@@ -29,16 +29,17 @@ FLUSH_SECONDS = 0.004
 class Outbox:
     """Sends what came of the tasks of a batch, in their order.
 
-    The main thread of the worker adds outcomes; the control thread sends only GivenBack. ``_lock`` keeps their
-    messages apart on the pipe. It is held while the pipe is full; the parent always reads, and when the parent is gone
-    the write fails or the control thread ends the process.
+    The main thread of the worker adds outcomes, without a lock, and flushes them; the control thread flushes in the middle
+    of a long task, so that no outcome waits for it. ``_lock`` is held to take outcomes and write them, so that they leave
+    in order and messages do not mix on the pipe. It is held while the pipe is full; the parent always reads, and when
+    the parent is gone the write fails or the control thread ends the process.
     """
 
     def __init__(self, pipe: Connection[Any, Any], ledger: Ledger) -> None:
         self._pipe = pipe
         self._ledger = ledger
         self._lock = Lock()
-        self._values: list[Any] = []
+        self._values: deque[Any] = deque()
         self._kind = messages.VALUES
         self._plain_pickler = RefusingPickler(ledger.log, PROTOCOL)
         self.number = 0
@@ -61,13 +62,13 @@ class Outbox:
         """Add the value of the next task. May raise what pickling it raises; then nothing was added."""
         if self.plain and self._log_plain(value):
             self._values.append(value)
+            self.ended += 1
         else:
             if self.plain:
                 self.flush(last=False)
                 self.plain = False
                 self._kind = messages.PICKLED
             self._add_pickled(value)
-        self.ended += 1
 
     def _log_plain(self, value: Any) -> bool:
         # False: it is not plain data, it is larger than the log, or it does not pickle; the other way finds out which.
@@ -94,6 +95,7 @@ class Outbox:
         if fits:
             log.write(pickled)
         self._values.append(pickled)
+        self.ended += 1
         if not fits:
             self.flush(last=False)
 
@@ -119,10 +121,20 @@ class Outbox:
         """Send what was added since the last time."""
         if self._values or last:
             seconds = self._elapsed()
-            self._send(messages.Values(self._kind, self.number, self._values, seconds, last))
-            self._values = []
+            with self._lock:
+                values = list(self._values)
+                self._values.clear()
+                self._write(messages.Values(self._kind, self.number, values, seconds, last))
             self._ledger.sent(self.ended)
             self.closed = last
+
+    def flush_early(self) -> None:
+        """Send what was added, while a task runs. Called by the control thread: the ledger stays the main thread's."""
+        with self._lock:
+            values = [self._values.popleft() for _ in range(len(self._values))]
+            if values:
+                # No time is given: the main thread counts it with the tasks to come.
+                self._write(messages.Values(self._kind, self.number, values, 0.0, False))
 
     def _elapsed(self) -> float:
         now = perf_counter()
@@ -131,9 +143,11 @@ class Outbox:
         return seconds
 
     def _send(self, message: Any) -> None:
-        data = pickle.dumps(tuple(message), PROTOCOL)
         with self._lock:
-            self._pipe.send_bytes(data)
+            self._write(message)
+
+    def _write(self, message: Any) -> None:
+        self._pipe.send_bytes(pickle.dumps(tuple(message), PROTOCOL))
 
     def ready(self, pid: int) -> None:
         """Say that the worker has started."""

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 BUDGET_SECONDS = 0.020
 """A batch that has run this long hands back what it has not started: twice what a batch should take."""
 
-ASK = struct.Struct("q")
-"""What comes over the control pipe: the number of the batch whose unstarted tasks are wanted back."""
+ASK = struct.Struct("q?")
+"""What comes over the control pipe: the number of a batch that shows nothing for long. Its outcomes are wanted now, and
+its unstarted tasks back, if the flag is set."""
 
 
 class Main(NamedTuple):
@@ -198,25 +199,25 @@ class _Server:
             self.outbox.fail(messages.RAISED, error, last=last)
 
     def control(self, pipe: Connection[Any, Any]) -> None:
-        """Hand tasks back when asked; end the process when the parent is gone. Runs in the control thread."""
+        """Send outcomes and hand tasks back when asked; end the process when the parent is gone. Runs in the control thread."""
         while True:
             try:
-                (wanted,) = ASK.unpack(pipe.recv_bytes())
+                asked, is_wanted_back = ASK.unpack(pipe.recv_bytes())
+                number, todo = self.unstarted
+                if number != asked:
+                    continue
+                self.outbox.flush_early()
+                count = 0
+                while is_wanted_back:
+                    try:
+                        todo.pop()
+                    except IndexError:
+                        break
+                    count += 1
+                if count:
+                    self.outbox.give_back(number, count)
             except (EOFError, OSError):
                 os._exit(1)
-            number, todo = self.unstarted
-            count = 0
-            while number == wanted:
-                try:
-                    todo.pop()
-                except IndexError:
-                    break
-                count += 1
-            if count:
-                try:
-                    self.outbox.give_back(number, count)
-                except OSError:
-                    os._exit(1)
 
 
 def _ignore_interrupts() -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 OVERDUE_SECONDS = 0.010
-"""No outcome of a batch for this long: what it has not started is asked back if another worker has nothing to do."""
+"""No outcome of a batch for this long: a long task runs. The outcomes before it are asked for, and what is not started is asked
+back as soon as another worker has nothing to do."""
 
 MOST_FUNCTIONS = 64
 """Functions that a worker keeps."""
@@ -201,13 +202,16 @@ class ProcessWorker:
 
     def _receive(self, batch: Batch, sink: Sink) -> None:
         receive = self._outcomes.recv_bytes
-        asked = False
+        asked_back = asked_at = -1  # the second: how many outcomes had come
         last = False
         while not last:
-            if not asked and len(batch.items) - batch.done > 1 and not _is_readable(self._outcomes, OVERDUE_SECONDS):
+            if asked_back < 0 and len(batch.items) - batch.done > 1 and not _is_readable(self._outcomes, OVERDUE_SECONDS):
                 if sink.is_awaited():
-                    self._control.send_bytes(ASK.pack(self._number))
-                    asked = True
+                    asked_back = 1
+                elif asked_at == batch.done:
+                    continue
+                asked_at = batch.done
+                self._control.send_bytes(ASK.pack(self._number, asked_back > 0))
                 continue
             data = receive()
             size = len(data)
@@ -226,7 +230,7 @@ class ProcessWorker:
             else:
                 _, _, values, seconds, last = message
                 del message
-                if values:
+                if values and seconds:
                     sink.took(len(values), seconds)
                 sink.values(values, kind == messages.PICKLED, size, last)
                 del values
