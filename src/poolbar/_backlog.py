@@ -269,13 +269,21 @@ class Backlog:
             lane.wake.acquire()
 
     def _sleep(self, lane: Hand) -> bool:
-        if self.closed and not self.in_flight and not self._entries:
+        if self._is_over():
             self._arrived(lane, BUSY)
             self._wake_all()
             return False
         self._arrived(lane, IDLE)
         self._idle.append(lane)
         return True
+
+    def _is_over(self) -> bool:
+        # A batch in flight may give tasks back, and these may want several workers at once: lanes wait for it.
+        if not self.closed or self.in_flight:
+            return False
+        while self._entries and self._entries[0].is_finished():
+            self._entries.popleft()  # dropped halfway, with nobody to find out
+        return not self._entries
 
     def _arrived(self, lane: Hand, state: str) -> None:
         if lane.state == COMING:
@@ -323,7 +331,7 @@ class Backlog:
             self.in_flight -= 1
             self.done += batch.done
             self._take_back(batch, batch.items[batch.done :], batch.done)
-            if self.closed and not self.in_flight and not self._entries:
+            if self._is_over():
                 self._wake_all()
 
     def give_back(self, batch: Batch, count: int) -> None:
@@ -346,10 +354,11 @@ class Backlog:
         """Tell whether a worker has nothing to do, or none has been started for it. Read without the lock: a hint."""
         return bool(self._idle) or self.lanes < self.most_lanes
 
-    def lane_ended(self) -> None:
-        """Note that a lane is gone."""
+    def lane_ended(self) -> bool:
+        """Note that a lane is gone. True: it was the last."""
         with self.lock:
             self.lanes -= 1
+            return self.lanes == 0
 
     # --- the end
 

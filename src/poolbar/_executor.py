@@ -198,7 +198,7 @@ class ProgressExecutor(Executor):
         plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle)
         self._plan = plan
         self._functions = Functions(plan.main.by_value)
-        forked: list[ProcessWorker] = []
+        forked: list[Worker] = []
         if plan.method == "fork":
             # As the standard library does: from one thread, before there are others that could hold a lock.
             for _ in range(workers):
@@ -207,11 +207,12 @@ class ProgressExecutor(Executor):
                 forked.append(worker)
 
         def new_worker() -> Worker:
-            return forked.pop() if forked else plan.warm_worker() or ProcessWorker(plan)
+            return plan.warm_worker() or ProcessWorker(plan)
 
         return _lane.Crew(
-            workers, new_worker, thread_name_prefix=self._thread_name_prefix, tasks_per_worker=self._max_tasks_per_child
-        )
+            workers, new_worker, thread_name_prefix=self._thread_name_prefix,
+            tasks_per_worker=self._max_tasks_per_child, spares=forked,
+        )  # fmt: skip
 
     def _open_crew(self) -> _lane.Crew:
         crew = self._crew

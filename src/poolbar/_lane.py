@@ -56,9 +56,11 @@ class Lane:
             self._crew.break_down(f"a lane failed: {type(error).__name__}: {error}")
             raise
         finally:
-            self._backlog.lane_ended()
+            is_last = self._backlog.lane_ended()
             if self.worker is not None:
                 self.worker.end(spent=self._crew.is_forced)
+            if is_last:
+                self._crew.end_spares()
 
     def _work(self) -> None:
         while True:
@@ -163,9 +165,11 @@ class Crew:
         thread_name_prefix: str,
         one_at_a_time: bool = False,
         tasks_per_worker: int | None = None,
+        spares: list[Worker] | None = None,
     ) -> None:
         self.backlog = Backlog(workers, self._start_lane)
-        self.new_worker = new_worker
+        self._new_worker = new_worker
+        self._spares = spares or []  # workers that were started ahead of their lanes
         self.thread_name_prefix = thread_name_prefix
         self.tasks_per_worker = tasks_per_worker
         self.most_tasks = 1 if one_at_a_time else tasks_per_worker
@@ -186,6 +190,18 @@ class Crew:
         except BaseException:
             self.lanes.remove(lane)
             raise
+
+    def new_worker(self) -> Worker:
+        """Return a worker for a lane; it may have been started already."""
+        try:
+            return self._spares.pop()
+        except IndexError:
+            return self._new_worker()
+
+    def end_spares(self) -> None:
+        """End the workers that no lane has taken."""
+        while self._spares:
+            self._spares.pop().end(spent=True)
 
     def start_failed(self, error: WorkerFailed) -> bool:
         """Note that a worker did not start. True: the executor is broken."""
@@ -220,6 +236,8 @@ class Crew:
         self.backlog.close()
         if cancel:
             self.backlog.cancel_all(spare_the_first=True)
+        if not self.lanes:
+            self.end_spares()
         if wait:
             self.join()
 

@@ -75,6 +75,7 @@ class ProcessWorker:
         self._number = 0  # of the last batch
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
         self._usable = False
+        self._is_buried = False
 
     # --- start and end
 
@@ -129,9 +130,9 @@ class ProcessWorker:
 
     def end(self, spent: bool) -> None:
         """End the process and wait for it; or keep it warm for the next executor."""
-        if self.process is None or not self._usable:
+        if self.process is None or self._is_buried:
             return
-        if not spent and self.plan.keep(self):
+        if not spent and self._usable and self.plan.keep(self):
             return
         self.retire()
 
@@ -163,6 +164,7 @@ class ProcessWorker:
     def _bury(self) -> int | None:
         """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
         self._usable = False
+        self._is_buried = True
         process = self.process
         code: int | None = None
         if process is not None:
