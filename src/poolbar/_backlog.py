@@ -13,7 +13,6 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _messages as messages
 from ._batch import Batch
 from ._errors import NotUnpicklable
 from .inside.pickling import loads
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .progress import Tally
 
 Call = tuple["Future[Any]", Any]
-"""A submitted task: its future, and its arguments, sealed for processes and as they are for threads."""
+"""A submitted task: its future and its arguments, in the form that its batch says."""
 
 
 class Entry(Protocol):
@@ -55,10 +54,11 @@ class Entry(Protocol):
 class Calls:
     """Submitted tasks of one function that follow each other in the backlog."""
 
-    __slots__ = ("function", "tally", "tasks")
+    __slots__ = ("form", "function", "tally", "tasks")
 
-    def __init__(self, function: Function, tally: Tally) -> None:
+    def __init__(self, function: Function, form: int, tally: Tally) -> None:
         self.function = function
+        self.form = form
         self.tally = tally
         self.tasks: deque[Call] = deque()
 
@@ -70,7 +70,7 @@ class Calls:
         """Take up to ``size`` tasks."""
         tasks = self.tasks
         items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
-        return Batch(self, self.function, items, messages.SEALED)
+        return Batch(self, self.function, items, self.form)
 
     def is_finished(self) -> bool:
         """Tell whether nothing waits here."""
@@ -95,6 +95,10 @@ class Calls:
                     continue
             future.set_result(value)
             del future, value
+
+    def payload(self, item: Call) -> Any:
+        """Return the arguments of a task."""
+        return item[1]
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Set the exception of the next task's future."""
@@ -191,13 +195,14 @@ class Backlog:
 
     # --- what callers do
 
-    def put_call(self, function: Function, call: Call, tally: Tally) -> None:
+    def put_call(self, function: Function, form: int, call: Call, tally: Tally) -> None:
         """Add a submitted task. The caller holds the lock and has seen that the backlog is open."""
         entries = self._entries
-        if entries and type(entries[-1]) is Calls and entries[-1].function is function:
-            entries[-1].tasks.append(call)
+        tail = entries[-1] if entries else None
+        if type(tail) is Calls and tail.function is function and tail.form == form:
+            tail.tasks.append(call)
         else:
-            calls = Calls(function, tally)
+            calls = Calls(function, form, tally)
             calls.tasks.append(call)
             entries.append(calls)
         if self._idle or self.lanes < self.most_lanes:
@@ -422,7 +427,7 @@ class Backlog:
         first = []
         for entry in self._entries:
             if count and isinstance(entry, Calls):
-                spared = Calls(entry.function, entry.tally)
+                spared = Calls(entry.function, entry.form, entry.tally)
                 while count and entry.tasks:
                     spared.tasks.append(entry.tasks.popleft())
                     count -= 1

@@ -19,6 +19,9 @@ class Source(Protocol):
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task of ``batch``."""
 
+    def payload(self, item: Any) -> Any:
+        """Return what a message says of the task that ``item`` stands for, in the batch's ``form``."""
+
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started, the first of them at ``position``. The backlog's lock is held."""
 
@@ -44,10 +47,10 @@ class Batch:
 
     def arguments(self, position: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what a worker in this process calls the function with."""
-        item = self.items[position]
+        payload = self.source.payload(self.items[position])
         if self.form == messages.SINGLE:
-            return (item,), {}
+            return (payload,), {}
         if self.form == messages.STARRED:
-            return item, {}
-        pair: tuple[tuple[Any, ...], dict[str, Any]] = item[1]
+            return payload, {}
+        pair: tuple[tuple[Any, ...], dict[str, Any]] = payload
         return pair

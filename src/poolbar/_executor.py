@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _choice, _lane
+from . import _messages as messages
 from ._errors import BrokenExecutor, SettingError
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from .progress import Reporter
     from .workers import Worker
-    from .workers.plan import Plan
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class ProgressExecutor(Executor):
         # Made at the first submit or map; _making keeps two callers from making two.
         self._making = threading.Lock()
         self._crew: _lane.Crew | None = None
-        self._plan: Plan | None = None
+        self._main_by_value = True
         self._functions = Functions(main_by_value=True)
         self._is_threads = False
         self._tally: Tally = Untold(None)
@@ -196,7 +196,7 @@ class ProgressExecutor(Executor):
         workers = self._max_workers
         idle = 0.0 if self._max_tasks_per_child is not None else self._idle_seconds
         plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle)
-        self._plan = plan
+        self._main_by_value = plan.main.by_value
         self._functions = Functions(plan.main.by_value)
         forked: list[Worker] = []
         if plan.method == "fork":
@@ -243,12 +243,16 @@ class ProgressExecutor(Executor):
             raise TypeError(f"submit() takes a callable, not {fn!r}")
         future: Future[T] = Future()
         payload: Any
+        form = messages.SEALED
         if self._is_threads:
             function, payload = self._function_in_thread(fn), (args, kwargs)
         else:
             try:
                 function = self._functions.get(fn)
-                payload = dumps((args, kwargs), self._plan.main.by_value)  # type: ignore[union-attr]  # made by _start
+                if not kwargs and _are_atoms(args):
+                    form, payload = messages.STARRED, args
+                else:
+                    payload = dumps((args, kwargs), self._main_by_value)
             except (KeyboardInterrupt, RuntimeError) as error:
                 if not _is_about_pickling(error):
                     raise
@@ -260,7 +264,7 @@ class ProgressExecutor(Executor):
         tally.added()
         with backlog.lock:
             if not backlog.closed:
-                backlog.put_call(function, (future, payload), tally)
+                backlog.put_call(function, form, (future, payload), tally)
                 return future
         tally.cancelled(1)
         self._open_crew()
@@ -470,6 +474,19 @@ class ThreadPoolExecutor(ProgressExecutor):
             max_workers, None, initializer, initargs, progress=progress, desc=desc, unit=unit,
             tqdm_options=tqdm_options, thread_name_prefix=thread_name_prefix,
         )  # fmt: skip
+
+
+_ATOMS = frozenset((int, float, bool, type(None), complex))
+_SHORT = 256
+
+
+def _are_atoms(args: tuple[Any, ...]) -> bool:
+    """Tell whether arguments cannot change and are small, so that they need no pickle of their own."""
+    for arg in args:
+        kind = type(arg)
+        if kind not in _ATOMS and not ((kind is str or kind is bytes) and len(arg) <= _SHORT):
+            return False
+    return True
 
 
 def shutdown_warm_workers() -> None:

@@ -157,6 +157,10 @@ class Run:
         """Take the values of the next tasks."""
         self._deliver(Chunk(batch.start + batch.done, len(values), values, pickled, None, size))
 
+    def payload(self, item: Any) -> Any:
+        """Return the arguments of a task."""
+        return item
+
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""
         self._deliver(Chunk(batch.start + batch.done, 1, [], False, error, 0))

@@ -15,8 +15,7 @@ from .pickling import PROTOCOL, RefusingPickler, dumps
 from .shared_main import Side
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
+    from .channel import ConnectionSender, Sender
     from .ledger import Ledger
 
 PROMPT_SECONDS = 0.001
@@ -35,7 +34,7 @@ class Outbox:
     the parent is gone the write fails or the control thread ends the process.
     """
 
-    def __init__(self, pipe: Connection[Any, Any], ledger: Ledger) -> None:
+    def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger) -> None:
         self._pipe = pipe
         self._ledger = ledger
         self._lock = Lock()
@@ -147,7 +146,7 @@ class Outbox:
             self._write(message)
 
     def _write(self, message: Any) -> None:
-        self._pipe.send_bytes(pickle.dumps(tuple(message), PROTOCOL))
+        self._pipe.send(pickle.dumps(tuple(message), PROTOCOL))
 
     def ready(self, pid: int) -> None:
         """Say that the worker has started."""

@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _messages as messages
+from .channel import receiver, sender
 from .ledger import Ledger
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
@@ -27,6 +28,8 @@ from .shared_main import Side, start_main
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
+
+    from .channel import ConnectionReceiver, Receiver
 
 BUDGET_SECONDS = 0.020
 """A batch that has run this long hands back what it has not started: twice what a batch should take."""
@@ -69,6 +72,7 @@ class _Function:
         self.loaded: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
+        """Return the function: a copy of its own for each call, where it is ``fresh``."""
         if self.fresh:
             return loads(self.sealed)  # type: ignore[no-any-return]
         if self.loaded is None:
@@ -77,36 +81,41 @@ class _Function:
 
     def caller(self, form: int) -> Callable[[Any], Any]:
         """Return what runs one task, given its item. Raises what unpickling the function raises."""
-        function = self.load()
-        if form == messages.SINGLE and not self.fresh:
-            return function
+        load = self.load
+        function = load()
 
         def starred(item: Any) -> Any:
             return function(*item)
 
+        def starred_fresh(item: Any) -> Any:
+            return load()(*item)
+
         def sealed(item: bytes) -> Any:
-            try:
-                arguments, keywords = loads(item)
-            except BaseException as error:
-                raise _BadArguments from error
+            arguments, keywords = _unsealed(item)
             return function(*arguments, **keywords)
 
         def sealed_fresh(item: bytes) -> Any:
-            try:
-                arguments, keywords = loads(item)
-            except BaseException as error:
-                raise _BadArguments from error
-            return self.load()(*arguments, **keywords)
+            arguments, keywords = _unsealed(item)
+            return load()(*arguments, **keywords)
 
+        if form == messages.SINGLE:
+            return function  # a run's: never fresh
         if form == messages.STARRED:
-            return starred
+            return starred_fresh if self.fresh else starred
         return sealed_fresh if self.fresh else sealed
+
+
+def _unsealed(item: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    try:
+        return loads(item)  # type: ignore[no-any-return]
+    except BaseException as error:
+        raise _BadArguments from error
 
 
 class _Server:
     """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
 
-    def __init__(self, tasks: Connection[Any, Any], outbox: Outbox, ledger: Ledger) -> None:
+    def __init__(self, tasks: Receiver | ConnectionReceiver, outbox: Outbox, ledger: Ledger) -> None:
         self.tasks = tasks
         self.outbox = outbox
         self.ledger = ledger
@@ -119,7 +128,7 @@ class _Server:
         """Run batches until the parent says that it is enough, or is gone."""
         while True:
             try:
-                data = self.tasks.recv_bytes()
+                data = self.tasks.receive()
             except (EOFError, OSError):
                 return
             if not data:
@@ -198,11 +207,11 @@ class _Server:
         else:
             self.outbox.fail(messages.RAISED, error, last=last)
 
-    def control(self, pipe: Connection[Any, Any]) -> None:
+    def control(self, pipe: Receiver | ConnectionReceiver) -> None:
         """Send outcomes and hand tasks back when asked; end the process when the parent is gone. Runs in the control thread."""
         while True:
             try:
-                asked, is_wanted_back = ASK.unpack(pipe.recv_bytes())
+                asked, is_wanted_back = ASK.unpack(pipe.receive())
                 number, todo = self.unstarted
                 if number != asked:
                     continue
@@ -246,12 +255,12 @@ def serve(
         os.unlink(ledger_path)
     except OSError:
         pass  # not on Windows while it is open: the parent removes it then
-    outbox = Outbox(outcomes, ledger)
-    server = _Server(tasks, outbox, ledger)
+    outbox = Outbox(sender(outcomes), ledger)
+    server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
         # A child that a task forks must not hold these pipes open when this process dies.
         os.register_at_fork(after_in_child=lambda: [pipe.close() for pipe in (tasks, outcomes, control)])
-    threading.Thread(target=server.control, args=(control,), name="poolbar-control", daemon=True).start()
+    threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = main.by_value
     if main.empty:

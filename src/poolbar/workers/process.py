@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import select
 import signal
 import threading
 import weakref
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _messages as messages
 from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
 from ..inside import ledger as ledgers
+from ..inside.channel import receiver, sender
 from ..inside.pickling import PROTOCOL, dumps, dumps_plain, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
@@ -84,11 +84,11 @@ class ProcessWorker:
         plan = self.plan
         context = plan.context
         with _starting, _interrupts_blocked():
-            tasks, self._tasks = context.Pipe(duplex=False)
-            self._outcomes, outcomes = context.Pipe(duplex=False)
-            control, self._control = context.Pipe(duplex=False)
-            for end in (self._tasks, self._outcomes, self._control):
-                _parent_ends.add(end)
+            tasks, tasks_in = context.Pipe(duplex=False)
+            outcomes_out, outcomes = context.Pipe(duplex=False)
+            control, control_in = context.Pipe(duplex=False)
+            _parent_ends.update((tasks_in, outcomes_out, control_in))
+            self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
             self._path = ledgers.create(plan.ledger_directory, f"{os.getpid()}")
             self._ledger = ledgers.Ledger(self._path)
             arguments = (tasks, outcomes, control, self._path, plan.initializer, plan.limits, plan.main)
@@ -114,7 +114,7 @@ class ProcessWorker:
                 final = not isinstance(error, OSError)
                 raise WorkerFailed(f"it cannot be started: {type(error).__name__}: {error}", final=final) from error
         try:
-            message = loads(self._outcomes.recv_bytes())
+            message = loads(self._outcomes.receive())
         except (EOFError, OSError):
             code = self._bury()
             raise WorkerFailed(f"it {describe_exit(code)} before it could run a task", final=False) from None
@@ -139,7 +139,7 @@ class ProcessWorker:
     def retire(self) -> None:
         """End the process and wait for it."""
         try:
-            self._tasks.send_bytes(b"")
+            self._tasks.send(b"")
         except OSError:
             pass  # it is dead already
         process = self.process
@@ -158,7 +158,7 @@ class ProcessWorker:
 
     def reset(self) -> None:
         """Make a warm worker as good as new. Raises OSError where it has died."""
-        self._tasks.send_bytes(pickle.dumps((messages.RESET,), PROTOCOL))
+        self._tasks.send(pickle.dumps((messages.RESET,), PROTOCOL))
         self._sent.clear()
 
     def _bury(self) -> int | None:
@@ -196,24 +196,24 @@ class ProcessWorker:
         if data is None:
             return
         try:
-            self._tasks.send_bytes(data)
+            self._tasks.send(data)
             del data
             self._receive(batch, sink)
         except (EOFError, OSError):
             self._mourn(batch, sink)
 
     def _receive(self, batch: Batch, sink: Sink) -> None:
-        receive = self._outcomes.recv_bytes
+        receive = self._outcomes.receive
         asked_back = asked_at = -1  # the second: how many outcomes had come
         last = False
         while not last:
-            if asked_back < 0 and len(batch.items) - batch.done > 1 and not _is_readable(self._outcomes, OVERDUE_SECONDS):
+            if asked_back < 0 and len(batch.items) - batch.done > 1 and not self._outcomes.is_readable(OVERDUE_SECONDS):
                 if sink.is_awaited():
                     asked_back = 1
                 elif asked_at == batch.done:
                     continue
                 asked_at = batch.done
-                self._control.send_bytes(ASK.pack(self._number, asked_back > 0))
+                self._control.send(ASK.pack(self._number, asked_back > 0))
                 continue
             data = receive()
             size = len(data)
@@ -250,10 +250,11 @@ class ProcessWorker:
         else:
             self._sent.move_to_end(function.id)
         head = (messages.RUN, self._number, function.id, function.sealed if is_new else None, function.fresh)
+        payloads = [batch.source.payload(item) for item in batch.items]
         if batch.form == messages.SEALED:
-            return pickle.dumps((*head, messages.SEALED, [item[1] for item in batch.items], forget), PROTOCOL)
+            return pickle.dumps((*head, messages.SEALED, payloads, forget), PROTOCOL)
         if function.plain:
-            data = dumps_plain((*head, batch.form, batch.items, forget))
+            data = dumps_plain((*head, batch.form, payloads, forget))
             if data is not None:
                 function.pace.note_bytes(len(batch.items), len(data))
                 return data
@@ -343,14 +344,6 @@ def describe_exit(code: int | None) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
-
-
-def _is_readable(pipe: Connection[Any, Any], seconds: float) -> bool:
-    if not hasattr(select, "poll"):  # Windows
-        return pipe.poll(seconds)
-    poll = select.poll()  # a tenth of the time of Connection.poll
-    poll.register(pipe.fileno(), select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 class _interrupts_blocked:  # noqa: N801  # used as a function

@@ -1,0 +1,98 @@
+"""Runs the whole of the interpreter's own executor tests against poolbar, each in a process and with a time limit of its own.
+
+    python compat/run_suite.py [--stdlib] [--contexts loky,fork,...] [--match WORD]
+
+Exit code 0: everything passes that the stdlib's own classes pass, but for what stands in DEPARTURES.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LIMIT_SECONDS = 120
+
+DEPARTURES = {
+    "test_killed_child": "reads _processes, and asks for a broken pool: here a dead worker fails its own task alone",
+    "test_gh105829_should_not_deadlock_if_wakeup_pipe_full": "patches the stdlib's manager thread",
+    "test_shutdown_deadlock_pickle": "reads _executor_manager_thread",
+    "test_max_tasks_per_child_defaults_to_spawn_context": "reads _mp_context; the default is loky's context, safe as it is",
+    "test_python_finalization_error": "breaks threading's second thread; asks for a broken pool",
+    "test_saturation": "counts _processes right after submit; here workers start in the background",
+    "test_processes_terminate": "counts _processes right after submit; here workers start in the background",
+    "test_del_shutdown": "reads _executor_manager_thread and _call_queue",
+    "test_shutdown_no_wait": "reads _executor_manager_thread and _call_queue",
+}
+"""Tests of process pools that look into the stdlib's class; one reason each."""
+
+
+def listed() -> list[list[str]]:
+    """Return module, class and method of each test."""
+    output = subprocess.run(
+        [sys.executable, str(HERE / "stdlib_suite.py"), "list"], capture_output=True, text=True, check=False
+    )
+    if output.returncode:
+        print(output.stderr)
+    return [line.split() for line in output.stdout.splitlines()]
+
+
+def run(which: str, test: list[str]) -> tuple[list[str], str, float, str]:
+    """Run one test; return it with "ok", "FAILED", "TIME" or "skipped", seconds, and the output."""
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "stdlib_suite.py"), "run", which, *test],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env={**os.environ, "POOLBAR_IDLE_SECONDS": "0"},  # the suite looks for processes left behind
+    ) as process:  # fmt: skip
+        try:
+            output = process.communicate(timeout=LIMIT_SECONDS)[0]
+            outcome = "skipped" if "SKIPPED" in output else "FAILED" if process.returncode else "ok"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, outcome = process.communicate()[0], "TIME"
+    return test, outcome, time.monotonic() - began, output
+
+
+def main() -> int:
+    """Run the tests and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stdlib", action="store_true", help="run the stdlib's own classes")
+    parser.add_argument("--contexts", default="thread,loky,fork,spawn,forkserver")
+    parser.add_argument("--match", default="")
+    parser.add_argument("--at-once", type=int, default=4)
+    options = parser.parse_args()
+    tests = [test for test in listed() if any(is_of(test[1], context) for context in options.contexts.split(","))]
+    tests = [test for test in tests if options.match in " ".join(test)]
+    if not tests:
+        print(f"0 tests: {sys.executable} has no test.test_concurrent_futures")
+        return 77
+    which = "stdlib" if options.stdlib else "poolbar"
+    counts: dict[str, int] = {}
+    with ThreadPoolExecutor(options.at_once) as pool:
+        for (_, cls, method), outcome, seconds, output in pool.map(lambda test: run(which, test), tests):
+            excused = outcome in ("FAILED", "TIME") and method in DEPARTURES and "ThreadPool" not in cls
+            word = "departure" if excused else outcome
+            counts[word] = counts.get(word, 0) + 1
+            print(f"{word:9} {seconds:6.1f} s  {cls}.{method}" + (f"  ({DEPARTURES[method]})" if excused else ""), flush=True)
+            if outcome in ("FAILED", "TIME") and not excused:
+                print(output, flush=True)
+    print(f"{which}, Python {sys.version.split()[0]}: " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())))
+    return 1 if counts.get("FAILED") or counts.get("TIME") else 0
+
+
+def is_of(cls: str, context: str) -> bool:
+    """Tell whether a class of the suite runs in this kind of pool."""
+    if context == "thread":
+        return cls.startswith("ThreadPool")
+    return cls.startswith(f"ProcessPool{context.capitalize()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

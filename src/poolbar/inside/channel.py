@@ -1,0 +1,129 @@
+"""Whole messages over a one-way pipe: an 8 byte length, then the bytes.
+
+On POSIX the two ends work on the file descriptor itself: a small message is one system call on each side, where
+multiprocessing's Connection takes three and 8 us of Python. Elsewhere they are the Connection's own methods.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_LENGTH = struct.Struct("<Q")
+_HEAD = _LENGTH.size
+_READ_BYTES = 65536  # a pipe's capacity on Linux
+_JOINED_BYTES = 16384  # up to this, copying the message behind its length is cheaper than a second system call
+
+Data = bytes | bytearray | memoryview
+
+
+class Sender:
+    """The writing end. One thread at a time. Raises OSError (BrokenPipeError) when the other side is gone."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+        self._fd = pipe.fileno()
+
+    def send(self, data: bytes) -> None:
+        """Write a message; wait while the pipe is full."""
+        head = _LENGTH.pack(len(data))
+        if len(data) <= _JOINED_BYTES:
+            _write(self._fd, head + data)
+        else:
+            _write(self._fd, head)
+            _write(self._fd, data)
+
+    def close(self) -> None:
+        """Close the pipe; the other side reads its end."""
+        self._fd = -1  # a write from now on is an OSError, not one into a file that got the same number
+        self._pipe.close()
+
+
+def _write(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    if written < len(data):
+        view = memoryview(data)
+        while written < len(data):
+            written += os.write(fd, view[written:])
+
+
+class Receiver:
+    """The reading end. One thread at a time. Raises EOFError when the other side is gone."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+        self._fd = pipe.fileno()
+        self._rest: bytes = b""  # read already, of the messages that follow
+
+    def receive(self) -> Data:
+        """Read a message; wait for it."""
+        data = self._rest or self._read()
+        while len(data) < _HEAD:
+            data += self._read()
+        (length,) = _LENGTH.unpack_from(data)
+        end = _HEAD + length
+        if len(data) >= end:
+            self._rest = data[end:]
+            return memoryview(data)[_HEAD:end]
+        self._rest = b""
+        message = bytearray(length)
+        view = memoryview(message)
+        have = len(data) - _HEAD
+        view[:have] = data[_HEAD:]
+        while have < length:
+            count = os.readv(self._fd, [view[have:]])
+            if not count:
+                raise EOFError
+            have += count
+        return message
+
+    def _read(self) -> bytes:
+        data = os.read(self._fd, _READ_BYTES)
+        if not data:
+            raise EOFError
+        return data
+
+    def is_readable(self, seconds: float) -> bool:
+        """Tell whether a message, or the end, has come or comes within some seconds."""
+        if self._rest:
+            return True
+        poll = select.poll()  # a tenth of the time of Connection.poll
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        """Close the pipe; a write on the other side fails."""
+        self._fd = -1
+        self._pipe.close()
+
+
+class ConnectionSender:
+    """The writing end where pipes are no file descriptors: Windows."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self.send = pipe.send_bytes
+        self.close = pipe.close
+
+
+class ConnectionReceiver:
+    """The reading end where pipes are no file descriptors: Windows."""
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self.receive = pipe.recv_bytes
+        self.is_readable = pipe.poll
+        self.close = pipe.close
+
+
+def sender(pipe: Connection[Any, Any]) -> Sender | ConnectionSender:
+    """Return the writing end of a pipe."""
+    return Sender(pipe) if os.name == "posix" else ConnectionSender(pipe)
+
+
+def receiver(pipe: Connection[Any, Any]) -> Receiver | ConnectionReceiver:
+    """Return the reading end of a pipe."""
+    return Receiver(pipe) if os.name == "posix" else ConnectionReceiver(pipe)
