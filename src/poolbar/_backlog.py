@@ -96,9 +96,9 @@ class Calls:
             future.set_result(value)
             del future, value
 
-    def payload(self, item: Call) -> Any:
-        """Return the arguments of a task."""
-        return item[1]
+    def payloads(self, batch: Batch) -> list[Any]:
+        """Return the arguments of the tasks."""
+        return [call[1] for call in batch.items]
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Set the exception of the next task's future."""

@@ -19,8 +19,8 @@ class Source(Protocol):
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task of ``batch``."""
 
-    def payload(self, item: Any) -> Any:
-        """Return what a message says of the task that ``item`` stands for, in the batch's ``form``."""
+    def payloads(self, batch: Batch) -> list[Any]:
+        """Return what a message says of each task, in the batch's ``form``. The list may be the batch's own."""
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started, the first of them at ``position``. The backlog's lock is held."""
@@ -47,7 +47,7 @@ class Batch:
 
     def arguments(self, position: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what a worker in this process calls the function with."""
-        payload = self.source.payload(self.items[position])
+        payload = self.source.payloads(self)[position]
         if self.form == messages.SINGLE:
             return (payload,), {}
         if self.form == messages.STARRED:

@@ -157,9 +157,9 @@ class Run:
         """Take the values of the next tasks."""
         self._deliver(Chunk(batch.start + batch.done, len(values), values, pickled, None, size))
 
-    def payload(self, item: Any) -> Any:
-        """Return the arguments of a task."""
-        return item
+    def payloads(self, batch: Batch) -> list[Any]:
+        """Return the arguments of the tasks."""
+        return batch.items
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""

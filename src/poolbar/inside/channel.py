@@ -9,14 +9,22 @@ from __future__ import annotations
 import os
 import select
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "linux":
+    import fcntl
+else:
+    fcntl = None
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _LENGTH = struct.Struct("<Q")
 _HEAD = _LENGTH.size
-_READ_BYTES = 65536  # a pipe's capacity on Linux
+_READ_BYTES = 65536
+PIPE_BYTES = 1 << 19
+_F_SETPIPE_SZ = 1031  # Linux; in the fcntl module from Python 3.10 on some builds only
 _JOINED_BYTES = 16384  # up to this, copying the message behind its length is cheaper than a second system call
 
 Data = bytes | bytearray | memoryview
@@ -117,6 +125,15 @@ class ConnectionReceiver:
         self.receive = pipe.recv_bytes
         self.is_readable = pipe.poll
         self.close = pipe.close
+
+
+def widen(pipe: Connection[Any, Any]) -> None:
+    """Let a pipe hold more, where the system can: a batch's message is then written without waiting for its reader."""
+    if fcntl is not None:
+        try:
+            fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, PIPE_BYTES)
+        except OSError:
+            pass  # the user's share of pipe memory is used up: it works as it is
 
 
 def sender(pipe: Connection[Any, Any]) -> Sender | ConnectionSender:

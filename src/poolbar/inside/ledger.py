@@ -1,12 +1,14 @@
 """A few pages of memory shared by one lane and its worker, readable after the worker has died.
 
-The worker notes which task it starts (0.03 us) and keeps the results that it has not sent yet (0.2 us each), so that
-the parent knows exactly what a dead worker had done: which task was running, and the results of those before it.
+The worker notes which task it starts (0.03 us) and keeps the values that it has not sent yet (0.05 to 0.2 us each), so that
+the parent knows exactly what a dead worker had done: which task was running, and the values of those before it.
 
     bytes 0..8    index, in the batch, of the task that runs
-    bytes 8..16   index of the first task whose result is in the log
+    bytes 8..16   index of the first task whose value is kept here
     bytes 16..24  number of the batch; batches count from 1
-    bytes 24..    the log: one pickle after the other
+    bytes 24..32  how values are kept: a stream of pickles, or sealed ones, each behind its length, or a slot of 8 bytes
+                  for each task
+    bytes 32..    the values
 
 Owned by the worker while it lives; the parent reads it only when the worker is gone.
 """
@@ -15,46 +17,86 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import BinaryIO
+import pickle
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIZE = 256 * 1024
-HEAD = 24
+HEAD = 32
+
+PICKLES, SEALED, INTS, FLOATS, NONES = range(5)
+_LENGTH = struct.Struct("<Q")
 
 
 class Ledger:
-    """The memory, opened by path on either side. The worker removes the path as soon as it has opened it."""
+    """The memory, opened by path on either side. The worker removes the path as soon as it has opened it.
+
+    Attributes:
+        head: the four numbers above.
+        log: the memory as a file, which pickles are written to.
+        ints: slots for values of type int.
+        floats: slots for values of type float.
+    """
 
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:
             self.log = mmap.mmap(file.fileno(), SIZE)
         self._bytes = memoryview(self.log)
         self.head = self._bytes[:HEAD].cast("q")
+        self.ints = self._bytes[HEAD:].cast("q")
+        self.floats = self._bytes[HEAD:].cast("d")
         self.log.seek(HEAD)
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: int, kept_as: int) -> None:
         """Start a batch. Called by the worker."""
         head = self.head
         head[0] = head[1] = 0
-        head[2] = number
+        head[3] = kept_as
+        head[2] = number  # last: until here, the batch has not begun
         self.log.seek(HEAD)
 
     def sent(self, following: int) -> None:
-        """Forget the log: all results before task ``following`` are on the pipe. Called by the worker."""
-        # The first task in the log is noted first: a death between the two lines leaves an empty log, not a wrong one.
+        """Forget the values: all before task ``following`` are on the pipe. Called by the worker."""
         self.head[1] = following
         self.log.seek(HEAD)
 
-    def read(self, number: int) -> tuple[int, int, BinaryIO] | None:
-        """Return the running task, the first task in the log and the log; None if the worker never began this batch."""
-        if self.head[2] != number:
-            return None
+    def running(self, number: int) -> int | None:
+        """Return the index of the task that ran last; None if the worker never began this batch."""
+        return self.head[0] if self.head[2] == number else None
+
+    def write_sealed(self, pickled: bytes) -> bool:
+        """Keep a value that is pickled already. False: it does not fit. Called by the worker."""
+        log = self.log
+        if log.tell() + _LENGTH.size + len(pickled) > SIZE:
+            return False
+        log.write(_LENGTH.pack(len(pickled)))
+        log.write(pickled)
+        return True
+
+    def values(self) -> Iterator[tuple[int, Any, bool]]:
+        """Yield the tasks before the last one whose values are kept: index, value, and whether it is pickled."""
+        running, first, _, kept_as = self.head
         self.log.seek(HEAD)
-        return self.head[0], self.head[1], self.log  # type: ignore[return-value]  # mmap reads like a file
+        unpickler = pickle.Unpickler(self.log)  # noqa: S301  # written by our own worker
+        for index in range(first, running):
+            if kept_as == INTS:
+                yield index, self.ints[index], False
+            elif kept_as == FLOATS:
+                yield index, self.floats[index], False
+            elif kept_as == NONES:
+                yield index, None, False
+            elif kept_as == PICKLES:
+                yield index, unpickler.load(), False
+            else:
+                yield index, self.log.read(_LENGTH.unpack(self.log.read(_LENGTH.size))[0]), True
 
     def close(self) -> None:
         """Give the memory back."""
-        self.head.release()
-        self._bytes.release()
+        for view in (self.head, self.ints, self.floats, self._bytes):
+            view.release()
         self.log.close()
 
 

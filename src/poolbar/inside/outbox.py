@@ -11,10 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
-from .pickling import PROTOCOL, RefusingPickler, dumps
+from . import ledger as ledgers
+from .pickling import PROTOCOL, dumps
 from .shared_main import Side
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .channel import ConnectionSender, Sender
     from .ledger import Ledger
 
@@ -25,6 +28,24 @@ FLUSH_SECONDS = 0.004
 """Outcomes of shorter tasks are sent this often: a message costs the parent about 20 us."""
 
 
+ATOMS = frozenset((int, float, str, bytes, bool, complex, type(None)))
+"""Types whose values cannot change: they may be pickled later than at once."""
+
+# How the values of a function are kept until they are sent, by what it has returned so far.
+UNKNOWN = "unknown"
+SLOTS = "slots"  # all of one type that has slots in the ledger
+MIXED = "mixed"  # atoms
+PICKLED = "pickled"  # anything: each is pickled at once, for it may change
+
+
+def _no_note(index: int, value: Any) -> None:
+    """Keep a None: its place says it all."""
+
+
+class NoType:
+    """The type of no value."""
+
+
 class Outbox:
     """Sends what came of the tasks of a batch, in their order.
 
@@ -32,68 +53,99 @@ class Outbox:
     of a long task, so that no outcome waits for it. ``_lock`` is held to take outcomes and write them, so that they leave
     in order and messages do not mix on the pipe. It is held while the pipe is full; the parent always reads, and when
     the parent is gone the write fails or the control thread ends the process.
+
+    Attributes:
+        values: what is not sent yet.
+        ended: outcomes of this batch that were added. The worker's loop, which adds a value of the expected type by itself
+            (``note`` it, append it to ``values``), counts them here before it flushes.
+        expected: the type of value that is kept in slots; nothing has the type that stands here otherwise.
+        note: keeps such a value in the ledger; may raise ValueError or OverflowError.
     """
 
     def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger) -> None:
         self._pipe = pipe
         self._ledger = ledger
         self._lock = Lock()
-        self._values: deque[Any] = deque()
-        self._kind = messages.VALUES
-        self._plain_pickler = RefusingPickler(ledger.log, PROTOCOL)
+        self._pickler = pickle.Pickler(ledger.log, PROTOCOL)
+        self._kinds: dict[type, tuple[int, Callable[[int, Any], None]]] = {
+            int: (ledgers.INTS, ledger.ints.__setitem__),
+            float: (ledgers.FLOATS, ledger.floats.__setitem__),
+            type(None): (ledgers.NONES, _no_note),
+        }
+        self.values: deque[Any] = deque()
         self.number = 0
-        self.ended = 0  # outcomes of this batch that were added
-        self.plain = True  # this function has returned plain data so far
+        self.ended = 0
+        self.manner = UNKNOWN
+        self.expected: type = NoType
+        self.note: Callable[[int, Any], None] = _no_note
         self.closed = False  # the last message of the batch is sent
         self.flushed_at = 0.0
 
-    def begin(self, number: int, plain: bool) -> None:
-        """Start a batch."""
-        self._ledger.begin(number)
+    def begin(self, number: int, manner: str, expected: type) -> None:
+        """Start a batch of a function that has returned values of this manner."""
         self.number = number
         self.ended = 0
-        self.plain = plain
-        self._kind = messages.VALUES if plain else messages.PICKLED
         self.closed = False
+        self._keep(manner, expected)
+        self._ledger.begin(number, self._kept_as())
         self.flushed_at = perf_counter()
+
+    def _keep(self, manner: str, expected: type) -> None:
+        self.manner = manner
+        self.expected = expected if manner is SLOTS else NoType
+        if manner is SLOTS:
+            self.note = self._kinds[expected][1]
+
+    def _change(self, manner: str, expected: type = NoType) -> None:
+        self.flush(last=False)
+        self._keep(manner, expected)
+        self._ledger.head[1] = self.ended
+        self._ledger.head[3] = self._kept_as()
+
+    def _kept_as(self) -> int:
+        if self.manner is SLOTS:
+            return self._kinds[self.expected][0]
+        return ledgers.SEALED if self.manner is PICKLED else ledgers.PICKLES
 
     def add(self, value: Any) -> None:
         """Add the value of the next task. May raise what pickling it raises; then nothing was added."""
-        if self.plain and self._log_plain(value):
-            self._values.append(value)
-            self.ended += 1
-        else:
-            if self.plain:
-                self.flush(last=False)
-                self.plain = False
-                self._kind = messages.PICKLED
+        kind = type(value)
+        if self.manner is UNKNOWN and kind in self._kinds:
+            self._change(SLOTS, kind)
+        if kind is self.expected:
+            try:
+                self.note(self.ended, value)
+            except (ValueError, OverflowError, IndexError):
+                pass  # an int of more than 64 bits, or a batch of more tasks than there are slots
+            else:
+                self.values.append(value)
+                self.ended += 1
+                return
+        if self.manner is not PICKLED and not (kind in ATOMS and self._log(value)):
+            self._change(PICKLED)
+        if self.manner is PICKLED:
             self._add_pickled(value)
 
-    def _log_plain(self, value: Any) -> bool:
-        # False: it is not plain data, it is larger than the log, or it does not pickle; the other way finds out which.
+    def _log(self, value: Any) -> bool:
+        if self.manner is not MIXED:
+            self._change(MIXED)
         for _ in range(2):
             try:
-                self._plain_pickler.dump(value)
-                self._plain_pickler.clear_memo()
-            except ValueError:  # the log is full, of earlier values or of this one alone
-                self._plain_pickler.clear_memo()
-                if not self._values:
-                    return False
+                self._pickler.dump(value)
+            except ValueError:  # the ledger is full: of earlier values, or of this one alone
                 self.flush(last=False)
-            except Exception:  # noqa: BLE001  # NotPlain, or what a builtin type's pickling raises
-                self._plain_pickler.clear_memo()
-                return False
+                self._ledger.sent(self.ended)
+                self._pickler.clear_memo()
             else:
+                self.values.append(value)
+                self.ended += 1
                 return True
         return False
 
     def _add_pickled(self, value: Any) -> None:
         pickled = dumps(value, Side.main_by_value)
-        log = self._ledger.log
-        fits = log.tell() + len(pickled) <= len(log)
-        if fits:
-            log.write(pickled)
-        self._values.append(pickled)
+        fits = self._ledger.write_sealed(pickled)
+        self.values.append(pickled)
         self.ended += 1
         if not fits:
             self.flush(last=False)
@@ -118,22 +170,27 @@ class Outbox:
 
     def flush(self, *, last: bool) -> None:
         """Send what was added since the last time."""
-        if self._values or last:
+        if self.values or last:
             seconds = self._elapsed()
             with self._lock:
-                values = list(self._values)
-                self._values.clear()
-                self._write(messages.Values(self._kind, self.number, values, seconds, last))
+                values = list(self.values)
+                self.values.clear()
+                self._write_values(values, seconds, last)
             self._ledger.sent(self.ended)
+            self._pickler.clear_memo()
             self.closed = last
 
     def flush_early(self) -> None:
         """Send what was added, while a task runs. Called by the control thread: the ledger stays the main thread's."""
         with self._lock:
-            values = [self._values.popleft() for _ in range(len(self._values))]
+            values = [self.values.popleft() for _ in range(len(self.values))]
             if values:
                 # No time is given: the main thread counts it with the tasks to come.
-                self._write(messages.Values(self._kind, self.number, values, 0.0, False))
+                self._write_values(values, 0.0, last=False)
+
+    def _write_values(self, values: list[Any], seconds: float, last: bool) -> None:
+        kind = messages.PICKLED if self.manner is PICKLED else messages.VALUES
+        self._write(messages.Values(kind, self.number, values, seconds, last))
 
     def _elapsed(self) -> float:
         now = perf_counter()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _messages as messages
 from .channel import receiver, sender
 from .ledger import Ledger
-from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
+from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, UNKNOWN, Outbox
 from .pickling import loads
 from .shared_main import Side, start_main
 
@@ -68,7 +68,8 @@ class _Function:
     def __init__(self, sealed: bytes, fresh: bool) -> None:
         self.sealed = sealed
         self.fresh = fresh
-        self.plain = True  # what it returned so far was plain data
+        self.manner = UNKNOWN  # what it has returned so far
+        self.expected: type = type(None)
         self.loaded: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -153,7 +154,7 @@ class _Server:
             self.functions[batch.function] = _Function(batch.sealed_function, batch.fresh)
         function = self.functions[batch.function]
         outbox = self.outbox
-        outbox.begin(batch.number, function.plain)
+        outbox.begin(batch.number, function.manner, function.expected)
         try:
             call = function.caller(batch.form)
         except BaseException as error:  # noqa: BLE001  # user's code runs while unpickling
@@ -164,42 +165,62 @@ class _Server:
         batch.items.clear()
         self.unstarted = (batch.number, todo)
         self._run_tasks(call, todo)
-        function.plain = outbox.plain
+        function.manner, function.expected = outbox.manner, outbox.expected
 
     def _run_tasks(self, call: Callable[[Any], Any], todo: deque[Any]) -> None:
+        # The hot loop: 0.25 us for a task that returns an int, of which the call itself is 0.04.
         outbox = self.outbox
+        expected, note, keep = outbox.expected, outbox.note, outbox.values.append
         started = self.ledger.head
         take = todo.popleft
         index = 0
-        began = before = perf_counter()
+        began = now = perf_counter()
+        flush_at = began + FLUSH_SECONDS
         while True:
             try:
                 item = take()
             except IndexError:
                 break
             started[0] = index
-            index += 1
             try:
                 value = call(item)
             except BaseException as error:  # noqa: BLE001  # it belongs to the task, SystemExit and KeyboardInterrupt too
+                outbox.ended = index
+                index += 1
                 self._fail(error, last=not todo)
-                before = perf_counter()
+                now = perf_counter()
+                flush_at = now + FLUSH_SECONDS
                 continue
+            before = now
             now = perf_counter()
             try:
-                outbox.add(value)
-            except BaseException as error:  # noqa: BLE001  # a user's __reduce__ may raise anything
-                outbox.fail(messages.DUMPING_RESULT, error, last=not todo)
-                before = perf_counter()
-                continue
-            if now - before >= PROMPT_SECONDS or now - outbox.flushed_at >= FLUSH_SECONDS:
+                if type(value) is not expected:
+                    raise ValueError
+                note(index, value)
+                keep(value)
+            except (ValueError, OverflowError, IndexError):
+                outbox.ended = index
+                self._add(value, last=not todo)
+                expected, note = outbox.expected, outbox.note
+            index += 1
+            if now - before >= PROMPT_SECONDS or now >= flush_at:
+                outbox.ended = index
                 if now - began >= BUDGET_SECONDS:
                     todo.clear()
                 del item, value
-                outbox.flush(last=not todo)
-            before = perf_counter()
+                if not outbox.closed:
+                    outbox.flush(last=not todo)
+                now = perf_counter()
+                flush_at = now + FLUSH_SECONDS
+        outbox.ended = index
         if not outbox.closed:
             outbox.flush(last=True)
+
+    def _add(self, value: Any, *, last: bool) -> None:
+        try:
+            self.outbox.add(value)
+        except BaseException as error:  # noqa: BLE001  # a user's __reduce__ may raise anything
+            self.outbox.fail(messages.DUMPING_RESULT, error, last=last)
 
     def _fail(self, error: BaseException, *, last: bool) -> None:
         if isinstance(error, _BadArguments) and error.__cause__ is not None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _messages as messages
 from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
 from ..inside import ledger as ledgers
-from ..inside.channel import receiver, sender
+from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import PROTOCOL, dumps, dumps_plain, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
@@ -87,6 +87,8 @@ class ProcessWorker:
             tasks, tasks_in = context.Pipe(duplex=False)
             outcomes_out, outcomes = context.Pipe(duplex=False)
             control, control_in = context.Pipe(duplex=False)
+            widen(tasks)
+            widen(outcomes)
             _parent_ends.update((tasks_in, outcomes_out, control_in))
             self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
             self._path = ledgers.create(plan.ledger_directory, f"{os.getpid()}")
@@ -250,7 +252,7 @@ class ProcessWorker:
         else:
             self._sent.move_to_end(function.id)
         head = (messages.RUN, self._number, function.id, function.sealed if is_new else None, function.fresh)
-        payloads = [batch.source.payload(item) for item in batch.items]
+        payloads = batch.source.payloads(batch)
         if batch.form == messages.SEALED:
             return pickle.dumps((*head, messages.SEALED, payloads, forget), PROTOCOL)
         if function.plain:
@@ -288,17 +290,13 @@ class ProcessWorker:
 
     def _mourn(self, batch: Batch, sink: Sink) -> None:
         """Settle what a dead worker had done of a batch."""
-        found = self._ledger.read(self._number)
-        running = -1
-        if found is not None:
-            running, first, log = found
-            # Results that were in the log and not on the pipe; those of a log that begins before ``done`` came through.
-            for position in range(first, min(running, len(batch.items))):
-                value = pickle.load(log)  # noqa: S301  # written by our own worker
-                if position >= batch.done:
-                    sink.values([value], False, 0, False)
+        running = self._ledger.running(self._number)
+        if running is not None:
+            for index, value, pickled in self._ledger.values():
+                if batch.done <= index < len(batch.items):  # those before ``done`` have come through the pipe
+                    sink.values([value], pickled, 0, False)
         code = self._bury()
-        if found is not None and running == batch.done < len(batch.items):
+        if running == batch.done < len(batch.items):
             sink.failed(WorkerCrashed(batch.function.name, self.pid, code, describe_exit(code)), last=False)
 
 
