@@ -1,0 +1,100 @@
+"""Sessions: tests, lint, types, compat, compat_one, bench.
+
+    nox                        tests on every interpreter found, lint, types
+    nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
+    nox -s tests-3.13t         one of them
+
+Interpreters are looked for in POOLBAR_PYTHONS (executables or their directories, separated as in PATH), then among pyenv's
+versions, then on PATH. Those that are missing are skipped, and nox says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.13t"]
+HAS_SUITE = "import importlib.util, sys; sys.exit(importlib.util.find_spec('test.test_concurrent_futures') is None)"
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.error_on_missing_interpreters = False  # they are skipped, and listed as skipped at the end
+nox.options.reuse_venv = "yes"
+
+
+def directories() -> list[str]:
+    """Return where interpreters may be, beside PATH."""
+    named = [Path(name) for name in os.environ.get("POOLBAR_PYTHONS", "").split(os.pathsep) if name]
+    found = [path if path.is_dir() else path.parent for path in named]
+    if shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False).stdout.strip()
+        # the newest last release first: 3.13.10 before 3.13.9
+        versions = sorted(Path(root, "versions").glob("3*"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
+        found += [path / "bin" for path in reversed(versions)]
+    return [str(path) for path in found]
+
+
+# nox looks for python3.X on PATH. pyenv's own shims there fail for versions that are not switched on: the real ones come first.
+os.environ["PATH"] = os.pathsep.join([*directories(), os.environ["PATH"]])
+
+
+@nox.session(python=VERSIONS)
+def tests(session: nox.Session) -> None:
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    session.install("ruff>=0.14")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    session.install(".[lint]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=VERSIONS)
+def compat(session: nox.Session) -> None:
+    if not has_suite("python", session):
+        session.skip(f"Python {session.python} ships without test.test_concurrent_futures")
+    session.install(".")
+    session.run("python", "compat/run_suite.py", *session.posargs)
+
+
+@nox.session(python=False)
+def compat_one(session: nox.Session) -> None:
+    """As compat, by the first interpreter that has the suite: the one that runs this, else any that is found."""
+    for python in [sys.executable, *filter(None, (shutil.which(f"python{version}") for version in VERSIONS))]:
+        if has_suite(python):
+            break
+        session.warn(f"{python} has no test.test_concurrent_futures")
+    else:
+        session.skip("NOT TESTED: no interpreter found ships test.test_concurrent_futures")
+    environment = Path(session.create_tmp(), "venv")
+    session.run(sys.executable, "-m", "virtualenv", "-q", "-p", python, str(environment))
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    session.run(str(scripts / "python"), "-m", "pip", "install", "-q", ".")
+    session.run(str(scripts / "python"), "compat/run_suite.py", *session.posargs)
+
+
+def has_suite(python: str, session: nox.Session | None = None) -> bool:
+    """Tell whether an interpreter ships its own executor tests."""
+    if session is not None:
+        python = shutil.which(python, path=os.pathsep.join(session.bin_paths or [])) or python
+    return subprocess.run([python, "-c", HAS_SUITE], capture_output=True, check=False).returncode == 0
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    session.install(".")
+    session.run("python", "benchmarks/run.py", *session.posargs)
