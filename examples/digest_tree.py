@@ -30,7 +30,7 @@ class Digest(NamedTuple):
 
 def digest(path: Path) -> Digest:
     data = path.read_bytes()
-    return Digest(str(path), len(data), len(zlib.compress(data, 9)), hashlib.sha256(data).hexdigest())
+    return Digest(str(path), len(data), len(zlib.compress(data)), hashlib.sha256(data).hexdigest())
 
 
 def files_below(root: Path, left_out: set[str]) -> Iterator[Path]:
@@ -56,8 +56,8 @@ def main() -> None:
         for future in as_completed(futures):
             try:
                 digests.append(future.result())
-            except OSError as error:
-                failures.append((futures[future], error))
+            except OSError as failure:
+                failures.append((futures[future], failure))
     seconds = time.perf_counter() - began
 
     digests.sort()

@@ -3,8 +3,8 @@
     python examples/words.py [PATH] [--lines N]
 
 PATH is a file or a directory whose .py, .txt, .md and .rst files are read; without one, the library of the Python that runs
-this, installed packages left out. The lines come from a generator, and ``map`` takes no more of them ahead than its window: the input never has
-to fit into memory. Each line is a task; they are so small that only batches pay.
+this, installed packages left out. The lines come from a generator, and ``map`` takes no more of them ahead than its window:
+the input never has to fit into memory. Each line is a task; they are so small that only batches pay.
 """
 
 import argparse
