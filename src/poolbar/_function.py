@@ -36,10 +36,10 @@ class Function:
         sealed: its pickle, for worker processes.
         fresh: each task gets a copy of its own.
         pace: how long its tasks take. The backlog's lock guards it.
-        plain: its arguments have been plain data so far. Written by lanes; a stale value costs time, nothing else.
+        takes_atoms: its arguments have been atoms so far. Written by lanes; a stale value costs time, nothing else.
     """
 
-    __slots__ = ("call", "fresh", "id", "name", "pace", "plain", "sealed")
+    __slots__ = ("call", "fresh", "id", "name", "pace", "sealed", "takes_atoms")
 
     def __init__(self, call: Callable[..., Any] | None, name: str, sealed: bytes | None = None, fresh: bool = False) -> None:
         self.id = next(_ids)
@@ -48,7 +48,7 @@ class Function:
         self.sealed = sealed
         self.fresh = fresh
         self.pace = Pace()
-        self.plain = True
+        self.takes_atoms = True
 
 
     def in_batches_of(self, tasks: int) -> Function:

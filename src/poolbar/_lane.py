@@ -8,7 +8,6 @@ read from its worker's pipe, which ends when the worker dies.
 
 from __future__ import annotations
 
-import signal
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -46,9 +45,6 @@ class Lane:
     # --- the loop
 
     def _drive(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            # Ctrl-C is the main thread's; and a process that is started from here is born with SIGINT blocked.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._work()
         except BaseException as error:
@@ -89,6 +85,7 @@ class Lane:
                     return
             else:
                 crew.failed_starts = 0
+                self.limit = crew.most_tasks
                 return
         self.worker = None
 
@@ -107,16 +104,11 @@ class Lane:
             self._backlog.finished(batch)
         if not worker.is_alive():
             self.worker = None
-        elif self.limit is not None and self._crew.tasks_per_worker is not None:
-            self._count_down(worker, batch.done)
-
-    def _count_down(self, worker: Worker, done: int) -> None:
-        assert self.limit is not None  # noqa: S101
-        self.limit -= done
-        if self.limit <= 0:
-            self.worker = None
-            worker.end(spent=True)
-            self.limit = self._crew.most_tasks
+        elif self._crew.tasks_per_worker is not None:
+            self.limit = self._crew.tasks_per_worker - worker.ran
+            if self.limit <= 0:
+                self.worker = None
+                worker.end(spent=True)
 
     # --- Sink
 
@@ -148,6 +140,11 @@ class Lane:
         """Pass on what was measured."""
         assert self._batch is not None  # noqa: S101
         self._backlog.learn(self._batch.function, tasks, seconds)
+
+    def overdue(self) -> None:
+        """Let the next batch be one task again."""
+        assert self._batch is not None  # noqa: S101
+        self._backlog.doubt(self._batch.function)
 
     def is_awaited(self) -> bool:
         """Tell whether another lane would take what is not started."""

@@ -19,7 +19,7 @@ import mmap
 import os
 import pickle
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class Ledger:
-    """The memory, opened by path on either side. The worker removes the path as soon as it has opened it.
+    """The memory, opened by path on either side.
 
     Attributes:
         head: the four numbers above.
@@ -100,13 +100,38 @@ class Ledger:
         self.log.close()
 
 
-def create(directory: str | None, name: str) -> str:
-    """Make the file that a Ledger lies on, and return its path. Called by the parent."""
+class Place(NamedTuple):
+    """Where a ledger lies until the worker has opened it."""
+
+    path: str
+    descriptor: int | None  # of memory without a file, which its path goes through; None for a file
+
+    def remove(self) -> None:
+        """Let nothing be left but the mappings. Called by the parent, once."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+        else:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # the worker has removed it
+
+
+def create() -> Place:
+    """Make the memory that a Ledger lies on. Called by the parent.
+
+    On Linux it is no file: were the parent killed right now, nothing would be left behind.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("poolbar")
+        os.ftruncate(descriptor, SIZE)
+        path = f"/proc/{os.getpid()}/fd/{descriptor}"
+        if os.access(path, os.R_OK | os.W_OK):
+            return Place(path, descriptor)
+        os.close(descriptor)
     import tempfile
 
-    descriptor, path = tempfile.mkstemp(prefix=f"poolbar-{name}-", dir=directory)
-    try:
-        os.ftruncate(descriptor, SIZE)
-    finally:
-        os.close(descriptor)
-    return path
+    descriptor, path = tempfile.mkstemp(prefix="poolbar-")
+    os.ftruncate(descriptor, SIZE)
+    os.close(descriptor)
+    return Place(path, None)

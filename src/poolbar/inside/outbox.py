@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from . import ledger as ledgers
-from .pickling import PROTOCOL, dumps
+from .pickling import ATOMS, PROTOCOL, dumps
 from .shared_main import Side
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ PROMPT_SECONDS = 0.001
 FLUSH_SECONDS = 0.004
 """Outcomes of shorter tasks are sent this often: a message costs the parent about 20 us."""
 
-
-ATOMS = frozenset((int, float, str, bytes, bool, complex, type(None)))
-"""Types whose values cannot change: they may be pickled later than at once."""
 
 # How the values of a function are kept until they are sent, by what it has returned so far.
 UNKNOWN = "unknown"

@@ -11,8 +11,12 @@ import io
 import pickle
 import sys
 from functools import _lru_cache_wrapper
+from itertools import chain
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROTOCOL = 5
 loads = pickle.loads
@@ -34,33 +38,16 @@ def is_by_value(name: str | None) -> bool:
 
 
 class PlainPickler(pickle.Pickler):
-    """C's pickler, which also finds out whether the object is *plain*: builtin types only, all the way down.
+    """C's pickler, which refuses what must go by value."""
 
-    The unpickling of plain data cannot fail; that of anything else runs code of the user's.
-    """
-
-    plain = True
     main_by_value = True
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by the C pickler for everything that is not of a builtin type."""
-        self.plain = False
         if isinstance(obj, (FunctionType, type, _lru_cache_wrapper)) and is_by_value(obj.__module__):
             if self.main_by_value or obj.__module__ not in MAIN:
                 raise _ByValue
         return NotImplemented
-
-
-class RefusingPickler(pickle.Pickler):
-    """C's pickler for plain data only: raises NotPlain for anything else."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Called by the C pickler for everything that is not of a builtin type."""
-        raise NotPlain
-
-
-class NotPlain(Exception):
-    """The object holds something that is not of a builtin type."""
 
 
 def dumps(obj: Any, main_by_value: bool = True) -> bytes:
@@ -82,16 +69,16 @@ def dumps(obj: Any, main_by_value: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def dumps_plain(obj: Any) -> bytes | None:
-    """Pickle ``obj`` if it is plain data, else return None."""
-    buffer = io.BytesIO()
-    try:
-        RefusingPickler(buffer, PROTOCOL).dump(obj)
-    except NotPlain:
-        return None
-    except (pickle.PicklingError, TypeError, RecursionError):
-        return None
-    return buffer.getvalue()
+ATOMS = frozenset((int, float, str, bytes, bool, complex, type(None)))
+"""Types whose values cannot change and always unpickle: several may share one pickle, and it may be made later."""
+
+
+def are_atoms(items: Iterable[Any]) -> bool:
+    """Tell whether all items are atoms, or tuples of atoms. Costs 0.02 us for each."""
+    kinds = set(map(type, items))
+    if kinds == {tuple}:
+        kinds = set(map(type, chain.from_iterable(items)))
+    return kinds <= ATOMS
 
 
 def is_by_reference(function: Any, main_by_value: bool = True) -> bool:

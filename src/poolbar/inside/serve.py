@@ -62,6 +62,10 @@ class _BadArguments(Exception):
     """The arguments of a task did not unpickle; the reason is its cause."""
 
 
+class _BadFunction(Exception):
+    """The function of a task did not unpickle; the reason is its cause."""
+
+
 class _Function:
     """A function that this worker has, and how each of its tasks calls it."""
 
@@ -124,6 +128,8 @@ class _Server:
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
         # the two ends of the deque, each end with one atomic call.
         self.unstarted: tuple[int, deque[Any]] = (0, deque())
+        self.asked_back = 0  # the last batch that was asked back, perhaps before it was read here
+        self.beginnings = os.getcwd(), dict(os.environ), list(sys.path)
 
     def serve(self) -> None:
         """Run batches until the parent says that it is enough, or is gone."""
@@ -145,9 +151,20 @@ class _Server:
         """Become as good as new, for the next executor."""
         self.functions.clear()
         start_main()
+        directory, environment, path = self.beginnings
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
 
     def run(self, batch: messages.Run) -> None:
         """Run a batch."""
+        todo = deque(batch.items)
+        batch.items.clear()
+        # In this order: what the control thread does not see here, it has left in ``asked_back``.
+        self.unstarted = (batch.number, todo)
+        if self.asked_back == batch.number:
+            self.hand_back(batch.number, todo)
         for old in batch.forget:
             self.functions.pop(old, None)
         if batch.sealed_function is not None:
@@ -158,12 +175,7 @@ class _Server:
         try:
             call = function.caller(batch.form)
         except BaseException as error:  # noqa: BLE001  # user's code runs while unpickling
-            for left in reversed(range(len(batch.items))):
-                outbox.fail(messages.LOADING_FUNCTION, error, last=left == 0)
-            return
-        todo = deque(batch.items)
-        batch.items.clear()
-        self.unstarted = (batch.number, todo)
+            call = _raiser(error)
         self._run_tasks(call, todo)
         function.manner, function.expected = outbox.manner, outbox.expected
 
@@ -225,6 +237,8 @@ class _Server:
     def _fail(self, error: BaseException, *, last: bool) -> None:
         if isinstance(error, _BadArguments) and error.__cause__ is not None:
             self.outbox.fail(messages.LOADING_ARGUMENTS, error.__cause__, last=last)
+        elif isinstance(error, _BadFunction) and error.__cause__ is not None:
+            self.outbox.fail(messages.LOADING_FUNCTION, error.__cause__, last=last)
         else:
             self.outbox.fail(messages.RAISED, error, last=last)
 
@@ -233,21 +247,34 @@ class _Server:
         while True:
             try:
                 asked, is_wanted_back = ASK.unpack(pipe.receive())
+                if is_wanted_back:
+                    self.asked_back = asked
                 number, todo = self.unstarted
-                if number != asked:
-                    continue
-                self.outbox.flush_early()
-                count = 0
-                while is_wanted_back:
-                    try:
-                        todo.pop()
-                    except IndexError:
-                        break
-                    count += 1
-                if count:
-                    self.outbox.give_back(number, count)
+                if number == asked:
+                    self.outbox.flush_early()
+                    if is_wanted_back:
+                        self.hand_back(number, todo)
             except (EOFError, OSError):
                 os._exit(1)
+
+    def hand_back(self, number: int, todo: deque[Any]) -> None:
+        """Hand back what is not started, but for the batch's first task: each batch that was sent gets something done."""
+        count = 0
+        while len(todo) > 1 or self.ledger.running(number) is not None:
+            try:
+                todo.pop()
+            except IndexError:
+                break
+            count += 1
+        if count:
+            self.outbox.give_back(number, count)
+
+
+def _raiser(error: BaseException) -> Callable[[Any], Any]:
+    def fail(item: Any) -> Any:
+        raise _BadFunction from error
+
+    return fail
 
 
 def _ignore_interrupts() -> None:
@@ -271,11 +298,10 @@ def serve(
     _ignore_interrupts()
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    ledger = Ledger(ledger_path)
     try:
-        os.unlink(ledger_path)
+        ledger = Ledger(ledger_path)
     except OSError:
-        pass  # not on Windows while it is open: the parent removes it then
+        return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger)
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):

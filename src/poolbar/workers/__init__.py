@@ -23,6 +23,9 @@ class Sink(Protocol):
     def took(self, tasks: int, seconds: float) -> None:
         """Learn how long the tasks took, in the worker."""
 
+    def overdue(self) -> None:
+        """Learn that a task takes far longer than those before it: what is measured so far says nothing."""
+
     def is_awaited(self) -> bool:
         """Tell whether another worker has nothing to do while this batch goes on."""
 
@@ -31,6 +34,7 @@ class Worker(Protocol):
     """Runs batches, one at a time. All methods but ``kill`` are called by the lane's thread."""
 
     pid: int | None
+    ran: int  # tasks that were run here
 
     def start(self) -> None:
         """Start, and return when tasks can be run.

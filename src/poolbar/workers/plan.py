@@ -67,7 +67,6 @@ class Plan:
         self.main = Main(by_value=self.method in _BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
         self.limits = _thread_limits(workers)
-        self.ledger_directory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
         self._idle_seconds = idle_seconds if self._can_be_warm() else 0.0
         self._key = self._make_key() if self._idle_seconds else None
 
@@ -86,6 +85,17 @@ class Plan:
     def _make_key(self) -> tuple[Any, ...]:
         sealed = None if self.initializer is None else self.initializer.sealed
         return self.method, sealed, tuple(self.limits.items()), dict(os.environ), os.getcwd(), tuple(sys.path), tuple(sys.argv)
+
+    def start_trackers(self) -> None:
+        """Start the resource trackers, loky's and multiprocessing's: these unblock SIGINT in the thread that starts them."""
+        if os.name == "posix" and self.method != "fork":
+            from multiprocessing.resource_tracker import ensure_running
+
+            ensure_running()
+            if self.method.startswith("loky"):
+                from loky.backend.resource_tracker import ensure_running as ensure_lokys
+
+                ensure_lokys()
 
     def process(self, target: Callable[..., object], arguments: tuple[Any, ...]) -> BaseProcess:
         """Return a process, not started."""

@@ -17,13 +17,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from concurrent.futures.process import _RemoteTraceback
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
-from ..inside.pickling import PROTOCOL, dumps, dumps_plain, loads
+from ..inside.pickling import PROTOCOL, are_atoms, dumps, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
 
@@ -48,21 +49,28 @@ MOST_BATCH_BYTES = 4 << 20
 END_SECONDS = 5.0
 """A worker whose batch is done ends in this time, or is killed: its own exit hooks hang."""
 
-_starting = threading.Lock()
+_starting = threading.RLock()
 """Held while a process is started (about 10 ms), by lanes and by callers of submit. A forked worker must not inherit the
-far ends of another's pipes, and multiprocessing's list of children is not made for several threads."""
+far ends of another's pipes, and multiprocessing's list of children is not made for several threads. A fork of the user's
+waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
 _parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
 
 
-def _close_parent_ends() -> None:
-    # In a forked child: were these held open here, a worker would not see its parent die.
+def _after_fork_in_child() -> None:
+    global _starting
+    _starting = threading.RLock()
+    # Were these held open here, a worker would not see its parent die.
     for end in list(_parent_ends):
         end.close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_parent_ends)
+    os.register_at_fork(
+        before=lambda: _starting.acquire(),
+        after_in_parent=lambda: _starting.release(),
+        after_in_child=_after_fork_in_child,
+    )
 
 
 class ProcessWorker:
@@ -72,6 +80,7 @@ class ProcessWorker:
         self.plan = plan
         self.pid: int | None = None
         self.process: BaseProcess | None = None
+        self.ran = 0
         self._number = 0  # of the last batch
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
         self._usable = False
@@ -83,6 +92,8 @@ class ProcessWorker:
         """Start the process; do not wait for it."""
         plan = self.plan
         context = plan.context
+        with _starting:
+            plan.start_trackers()
         with _starting, _interrupts_blocked():
             tasks, tasks_in = context.Pipe(duplex=False)
             outcomes_out, outcomes = context.Pipe(duplex=False)
@@ -91,9 +102,9 @@ class ProcessWorker:
             widen(outcomes)
             _parent_ends.update((tasks_in, outcomes_out, control_in))
             self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
-            self._path = ledgers.create(plan.ledger_directory, f"{os.getpid()}")
-            self._ledger = ledgers.Ledger(self._path)
-            arguments = (tasks, outcomes, control, self._path, plan.initializer, plan.limits, plan.main)
+            self._place: ledgers.Place | None = ledgers.create()
+            self._ledger = ledgers.Ledger(self._place.path)
+            arguments = (tasks, outcomes, control, self._place.path, plan.initializer, plan.limits, plan.main)
             try:
                 self.process = plan.process(serve, arguments)
                 self.process.start()
@@ -123,7 +134,7 @@ class ProcessWorker:
         if message[0] == messages.INITIALIZER_FAILED:
             self._bury()
             raise WorkerFailed(f"its initializer raised {message[1]}", final=True)
-        self._remove_path()
+        self._remove_place()
         self._usable = True
 
     def is_alive(self) -> bool:
@@ -182,13 +193,12 @@ class ProcessWorker:
         for end in (self._tasks, self._outcomes, self._control):
             end.close()
         self._ledger.close()
-        self._remove_path()
+        self._remove_place()
 
-    def _remove_path(self) -> None:
-        try:
-            os.unlink(self._path)
-        except OSError:
-            pass  # the worker has removed it
+    def _remove_place(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.remove()
 
     # --- batches
 
@@ -225,15 +235,18 @@ class ProcessWorker:
             if number != self._number:
                 continue  # tasks given back after their batch had ended: the lane has them already
             if kind == messages.GIVEN_BACK:
+                sink.overdue()
                 sink.given_back(message[2])
             elif kind == messages.FAILED:
                 failed = messages.Failed._make(message)
                 last = failed.last
+                self.ran += 1
                 sink.took(1, failed.seconds)
                 sink.failed(_rebuilt(failed, batch.function.name), last)
             else:
                 _, _, values, seconds, last = message
                 del message
+                self.ran += len(values)
                 if values and seconds:
                     sink.took(len(values), seconds)
                 sink.values(values, kind == messages.PICKLED, size, last)
@@ -255,12 +268,12 @@ class ProcessWorker:
         payloads = batch.source.payloads(batch)
         if batch.form == messages.SEALED:
             return pickle.dumps((*head, messages.SEALED, payloads, forget), PROTOCOL)
-        if function.plain:
-            data = dumps_plain((*head, batch.form, payloads, forget))
-            if data is not None:
+        if function.takes_atoms:
+            if are_atoms(chain.from_iterable(payloads) if batch.form == messages.STARRED else payloads):
+                data = pickle.dumps((*head, batch.form, payloads, forget), PROTOCOL)
                 function.pace.note_bytes(len(batch.items), len(data))
                 return data
-            function.plain = False
+            function.takes_atoms = False
         sealed = self._seal_items(batch, sink)
         if not sealed:
             if is_new:

@@ -20,6 +20,7 @@ class ThreadWorker:
     pid = None
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self.ran = 0
         self._initializer = initializer
         self._initargs = initargs
 
