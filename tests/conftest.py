@@ -1,0 +1,180 @@
+"""What all tests share: executors of each kind, scripts in a process of their own, and a look at what a test left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import poolbar
+import tasks
+
+for name in [name for name in os.environ if name.startswith(("POOLBAR_", "TQDM_"))]:
+    del os.environ[name]  # the tests' own business
+os.environ["POOLBAR_PROGRESS"] = "off"  # also where the tests run in a terminal; those of the bar turn it on
+
+KINDS = {"process": poolbar.ProcessPoolExecutor, "thread": poolbar.ThreadPoolExecutor}
+TRACKERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of loky and multiprocessing: they live as long as we do
+
+
+def until(fact: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for something that no event tells; return what it returned, true or not."""
+    deadline = time.monotonic() + seconds
+    while not (found := fact()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended; one that nobody has waited for yet counts."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def children() -> set[int]:
+    """Return the processes that descend from this one."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if not any(tracker in " ".join(child.cmdline()) for tracker in TRACKERS):
+                found.add(child.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def files() -> set[str]:
+    """Return the temporary files that are ours."""
+    places = {tempfile.gettempdir(), "/dev/shm"}
+    return {str(path) for place in places if os.path.isdir(place) for path in Path(place).glob(f"poolbar-{os.getpid()}*")}
+
+
+def pipes() -> int:
+    """Return how many ends of pipes and sockets are open."""
+    if not os.path.isdir("/proc/self/fd"):
+        return 0
+    count = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:", "socket:"))
+        except OSError:
+            continue
+    return count
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trackers() -> None:
+    # They are started with the first worker and keep a pipe open; no test left them behind.
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        executor.submit(abs, 1).result()
+    poolbar.shutdown_warm_workers()
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(_trackers: None) -> Iterator[None]:
+    gc.collect()
+    threads, processes, paths, ends = set(threading.enumerate()), children(), files(), pipes()
+    yield
+    gc.collect()
+    poolbar.shutdown_warm_workers()
+    until(lambda: set(threading.enumerate()) <= threads and children() <= processes and pipes() <= ends, 10)
+    assert set(threading.enumerate()) - threads == set()
+    assert [psutil.Process(pid).cmdline() for pid in children() - processes] == []
+    assert files() - paths == set()
+    assert pipes() <= ends
+
+
+@pytest.fixture(scope="module", params=["process", "thread"])
+def pool(request: pytest.FixtureRequest) -> Iterator[poolbar.ProgressExecutor]:
+    """Two workers of each kind, started, shared by the tests of a module: they must leave it usable."""
+    with KINDS[request.param](2) as executor:
+        assert executor.choice.kind == request.param
+        start(executor, 2)
+        yield executor
+        assert executor.submit(abs, -1).result(20) == 1
+    poolbar.shutdown_warm_workers()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[poolbar.ProcessPoolExecutor]:
+    """Two worker processes, started, shared by the tests of a module: they must leave it usable."""
+    with poolbar.ProcessPoolExecutor(2) as executor:
+        start(executor, 2)
+        yield executor
+        assert executor.submit(abs, -1).result(20) == 1
+    poolbar.shutdown_warm_workers()
+
+
+def start(executor: poolbar.ProgressExecutor, workers: int) -> None:
+    """Let all workers of an executor start: they meet."""
+    with tempfile.TemporaryDirectory() as directory:
+        for met in [executor.submit(tasks.meet, directory, number, workers) for number in range(workers)]:
+            assert met.result(60)
+
+
+class Gate:
+    """A file that tasks wait for: they run until it is opened."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = str(directory / "gate")
+        self.begun = directory / "begun"
+        self.begun.mkdir()
+
+    def hold(self, executor: poolbar.ProgressExecutor, workers: int = 1) -> list[poolbar.Future[Any]]:
+        """Keep workers busy until the gate opens; return when they are."""
+        held = [executor.submit(tasks.wait_for, self.path, str(self.begun / str(number))) for number in range(workers)]
+        assert until(lambda: len(list(self.begun.iterdir())) == workers)
+        return held
+
+    def open(self) -> None:
+        """Let them go."""
+        Path(self.path).touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    made = Gate(tmp_path)
+    yield made
+    made.open()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return an environment for a script, which finds what the tests find."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("POOLBAR_", "TQDM_"))}
+    return {**own, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **changes}
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run a text as a script, as a user would; return the lines that it printed."""
+
+    def run(text: str, *arguments: str, way: str = "file", seconds: float = 60, stderr: str = "", **changes: str) -> list[str]:
+        path = tmp_path / "script.py"
+        path.write_text(text)
+        command = {"file": [str(path)], "-c": ["-c", text], "stdin": ["-"]}[way]
+        done = subprocess.run(
+            [sys.executable, *command, *arguments], input=text if way == "stdin" else "", capture_output=True, text=True,
+            timeout=seconds, cwd=tmp_path, env=environment(**changes),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert stderr in done.stderr
+        if not stderr:
+            assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
