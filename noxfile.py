@@ -73,8 +73,11 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def compat_one(session: nox.Session) -> None:
-    """As compat, by the first interpreter that has the suite: the one that runs this, else any that is found."""
-    for python in [sys.executable, *filter(None, (shutil.which(f"python{version}") for version in VERSIONS))]:
+    """As compat, by the first interpreter that has the suite: the one that runs this, else the newest that is found."""
+    others = (
+        shutil.which(f"python{version}") for version in sorted(VERSIONS, key=lambda name: ("t" not in name, name), reverse=True)
+    )
+    for python in [sys.executable, *filter(None, others)]:
         if has_suite(python):
             break
         session.warn(f"{python} has no test.test_concurrent_futures")
