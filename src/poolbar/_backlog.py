@@ -79,7 +79,7 @@ class Calls:
     def starve(self) -> None:
         """Do nothing: more tasks come when somebody submits them."""
 
-    def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:  # noqa: ARG002
+    def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:
         """Set the futures of the next tasks."""
         done = batch.done
         items = batch.items
@@ -90,7 +90,7 @@ class Calls:
             if pickled:
                 try:
                     value = loads(value)
-                except BaseException as error:  # noqa: BLE001  # code of the user's runs while unpickling
+                except BaseException as error:  # code of the user's runs while unpickling
                     future.set_exception(did_not_unpickle("result", self.function.name, error))
                     continue
             future.set_result(value)
@@ -107,7 +107,7 @@ class Calls:
         self.tally.ended(0, 1)
         future.set_exception(error)
 
-    def give_back(self, batch: Batch, items: list[Any], position: int) -> None:  # noqa: ARG002
+    def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Put tasks that were not started before those that wait here."""
         for future, _ in items:
             _unmark_running(future)
@@ -148,9 +148,9 @@ def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklab
 def _unmark_running(future: Future[Any]) -> None:
     # The task was handed to a worker and came back unstarted: it waits again, and can be cancelled again. Future has no
     # public way back; these two names have been the same since Python 3.2.
-    with future._condition:  # noqa: SLF001
-        if future._state == "RUNNING":  # noqa: SLF001
-            future._state = "PENDING"  # noqa: SLF001
+    with future._condition:
+        if future._state == "RUNNING":
+            future._state = "PENDING"
 
 
 def claim(batch: Batch, tally: Tally) -> None:

@@ -257,7 +257,7 @@ class ProgressExecutor(Executor):
                 if not _is_about_pickling(error):
                     raise
                 return self._failed(future, fn, error)
-            except BaseException as error:  # noqa: BLE001  # code of the user's runs while pickling
+            except BaseException as error:  # code of the user's runs while pickling
                 return self._failed(future, fn, error)
         backlog = crew.backlog
         tally = self._tally
@@ -530,7 +530,7 @@ def _is_about_pickling(error: BaseException) -> bool:
 
 
 def _at_exit() -> None:
-    global _exiting  # noqa: PLW0603  # the interpreter exits once
+    global _exiting  # the interpreter exits once
     _exiting = True
     _lane.finish_all()
     painter.rest()
@@ -548,7 +548,7 @@ def _after_fork_in_child() -> None:
 
 
 # As concurrent.futures does: before threads that are not daemons are waited for, which atexit comes after.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 

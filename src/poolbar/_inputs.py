@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _AS_THEY_ARE = (range, tuple, str, bytes)
-_COPIED = (list, deque, bytearray, array, set, frozenset, dict, type({}.keys()), type({}.values()), type({}.items()))
+_COPIED: tuple[type, ...] = (list, deque, bytearray, array, set, frozenset, dict, type({}.keys()), type({}.values()), type({}.items()))
 
 
 class Inputs(Protocol):
@@ -65,7 +65,7 @@ class Sliced:
         """Return how many items there are in all."""
         return self._length
 
-    def pull(self, count: int) -> list[Any]:  # noqa: ARG002
+    def pull(self, count: int) -> list[Any]:
         """Return nothing: all is there already."""
         return []
 
@@ -104,7 +104,7 @@ class Pulled:
         try:
             # extend() keeps what came before an error
             items.extend(islice(self._iterator, count))
-        except Exception as error:  # noqa: BLE001  # it is raised where its place is among the results
+        except Exception as error:  # it is raised where its place is among the results
             self.error = error
         if len(items) < count:
             self.exhausted = True

@@ -91,7 +91,7 @@ class Lane:
 
     def _run(self, batch: Batch) -> None:
         worker = self.worker
-        assert worker is not None  # noqa: S101  # _work has started it
+        assert worker is not None  # _work has started it
         self._batch = batch
         source = batch.source
         if isinstance(source, Calls):
@@ -115,7 +115,7 @@ class Lane:
     def values(self, values: list[Any], pickled: bool, size: int, last: bool) -> None:
         """Deliver values."""
         batch = self._batch
-        assert batch is not None  # noqa: S101  # workers call this while they run a batch
+        assert batch is not None  # workers call this while they run a batch
         if last:
             self._backlog.finishing(self)
         if values:  # not for an empty last message: what follows may have been run elsewhere by now
@@ -125,7 +125,7 @@ class Lane:
     def failed(self, error: BaseException, last: bool) -> None:
         """Deliver an error."""
         batch = self._batch
-        assert batch is not None  # noqa: S101
+        assert batch is not None
         if last:
             self._backlog.finishing(self)
         batch.source.failed(batch, error)
@@ -133,17 +133,17 @@ class Lane:
 
     def given_back(self, count: int) -> None:
         """Put tasks that were not started back."""
-        assert self._batch is not None  # noqa: S101
+        assert self._batch is not None
         self._backlog.give_back(self._batch, count)
 
     def took(self, tasks: int, seconds: float) -> None:
         """Pass on what was measured."""
-        assert self._batch is not None  # noqa: S101
+        assert self._batch is not None
         self._backlog.learn(self._batch.function, tasks, seconds)
 
     def overdue(self) -> None:
         """Let the next batch be one task again."""
-        assert self._batch is not None  # noqa: S101
+        assert self._batch is not None
         self._backlog.doubt(self._batch.function)
 
     def is_awaited(self) -> bool:
@@ -280,5 +280,5 @@ def forget_all() -> None:
         crew.backlog.closed = True
         crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
         crew.lanes = []
-        crew._unpulled = set()  # noqa: SLF001
+        crew._unpulled = set()
     _crews.clear()

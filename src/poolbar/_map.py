@@ -50,10 +50,10 @@ class Chunk(NamedTuple):
     """Outcomes of consecutive tasks."""
 
     start: int
-    count: int
+    tasks: int
     values: list[Any]
     pickled: bool
-    error: BaseException | None  # then count is 1
+    error: BaseException | None  # then it is one task
     size: int  # in bytes, as pickled
 
 
@@ -167,9 +167,9 @@ class Run:
 
     def _deliver(self, chunk: Chunk) -> None:
         failed = chunk.error is not None
-        self.tally.ended(chunk.count - failed, failed)
+        self.tally.ended(chunk.tasks - failed, failed)
         with self._news:
-            self._in_flight -= chunk.count
+            self._in_flight -= chunk.tasks
             if not (self.unwatched or self.cancelled):
                 self._unread_bytes += chunk.size
                 if self._ordered:
@@ -274,7 +274,7 @@ class Run:
             was_full = self._unread_bytes > UNREAD_BYTES
             self._unread_bytes -= chunk.size
         if self._buffersize is None:
-            self._read += chunk.count
+            self._read += chunk.tasks
         if was_full:
             with self._backlog.lock:
                 self._backlog.came(self)

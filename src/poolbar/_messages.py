@@ -90,4 +90,4 @@ class GivenBack(NamedTuple):
 
     kind: int
     number: int
-    count: int
+    tasks: int

@@ -29,6 +29,7 @@ from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 from .pickling import PROTOCOL, is_by_value
 from .shared_main import Side, main_globals, sent_values
 
+
 class _MainGlobals(dict[str, Any]):
     """Stands for the globals of ``__main__`` in a pickle: unpickles as the globals of the other side's ``__main__``."""
 
@@ -36,7 +37,7 @@ class _MainGlobals(dict[str, Any]):
         return main_globals, ()
 
 
-class ByValuePickler(cloudpickle.Pickler):
+class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle's pickler with a shared ``__main__``, and multiprocessing's reducers (connections, locks while spawning)."""
 
     dispatch_table = ChainMap(
@@ -52,7 +53,8 @@ class ByValuePickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Send functions and classes of ``__main__`` in our own way; leave the rest to cloudpickle."""
         if isinstance(obj, _lru_cache_wrapper) and is_by_value(obj.__module__):
-            return rebuild_cached, (obj.__qualname__, obj.__wrapped__, obj.cache_parameters())
+            cached: Any = obj
+            return rebuild_cached, (cached.__qualname__, cached.__wrapped__, cached.cache_parameters())
         if Side.inside_worker:
             return self._reduce_on_the_way_back(obj)
         reduced = super().reducer_override(obj)
@@ -69,9 +71,8 @@ class ByValuePickler(cloudpickle.Pickler):
         # the parent's __main__ is not written to by its workers.
         if isinstance(obj, type) and obj in classes_of_parent:
             return own_class, (classes_of_parent[obj],)
-        if isinstance(obj, FunctionType) and obj.__qualname__ in sent_values:
-            if main_globals().get(obj.__qualname__) is obj:
-                return own_global, (obj.__qualname__,)
+        if isinstance(obj, FunctionType) and main_globals().get(obj.__qualname__) is obj and obj.__qualname__ in sent_values:
+            return own_global, (obj.__qualname__,)
         return super().reducer_override(obj)
 
 
@@ -153,7 +154,7 @@ def _mark(value: Any) -> Any:
     buffer = io.BytesIO()
     try:
         _MarkPickler(buffer, PROTOCOL).dump(value)
-    except Exception:  # noqa: BLE001  # a user's __reduce__ may raise anything; such a value counts as changed each time
+    except Exception:  # a user's __reduce__ may raise anything; such a value counts as changed each time
         return object()
     return blake2b(buffer.getbuffer(), digest_size=16).digest()
 

@@ -80,7 +80,7 @@ class Ledger:
         """Yield the tasks before the last one whose values are kept: index, value, and whether it is pickled."""
         running, first, _, kept_as = self.head
         self.log.seek(HEAD)
-        unpickler = pickle.Unpickler(self.log)  # noqa: S301  # written by our own worker
+        unpickler = pickle.Unpickler(self.log)  # written by our own worker
         for index in range(first, running):
             if kept_as == INTS:
                 yield index, self.ints[index], False

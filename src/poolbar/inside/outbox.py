@@ -153,7 +153,7 @@ class Outbox:
         text = _traceback_text(error, stage)
         try:
             pickled = dumps(error.with_traceback(None), Side.main_by_value)
-        except BaseException:  # noqa: BLE001  # the parent makes a stand-in of type and text
+        except BaseException:  # the parent makes a stand-in of type and text
             pickled = None
         seconds = self._elapsed()
         self._send(
@@ -223,7 +223,7 @@ def _type_name(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException as broken:  # noqa: BLE001  # a user's __str__ may raise anything
+    except BaseException as broken:  # a user's __str__ may raise anything
         return f"<its text could not be had: {type(broken).__name__}>"
 
 
@@ -237,5 +237,5 @@ def _traceback_text(error: BaseException, stage: int) -> str:
         trace = trace.tb_next or trace  # without the worker's own frame
     try:
         return "".join(traceback.format_exception(type(error), error, trace))
-    except BaseException:  # noqa: BLE001  # a user's __str__ may raise anything
+    except BaseException:  # a user's __str__ may raise anything
         return _summary(error)

@@ -54,7 +54,9 @@ class Initializer(NamedTuple):
 
     def run(self) -> None:
         """Call the initializer."""
-        function, arguments = loads(self.sealed) if self.sealed is not None else self.call
+        call = self.call if self.sealed is None else loads(self.sealed)
+        assert call is not None  # one of the two is there
+        function, arguments = call
         function(*arguments)
 
 
@@ -174,7 +176,7 @@ class _Server:
         outbox.begin(batch.number, function.manner, function.expected)
         try:
             call = function.caller(batch.form)
-        except BaseException as error:  # noqa: BLE001  # user's code runs while unpickling
+        except BaseException as error:  # user's code runs while unpickling
             call = _raiser(error)
         self._run_tasks(call, todo)
         function.manner, function.expected = outbox.manner, outbox.expected
@@ -196,7 +198,7 @@ class _Server:
             started[0] = index
             try:
                 value = call(item)
-            except BaseException as error:  # noqa: BLE001  # it belongs to the task, SystemExit and KeyboardInterrupt too
+            except BaseException as error:  # it belongs to the task, SystemExit and KeyboardInterrupt too
                 outbox.ended = index
                 index += 1
                 self._fail(error, last=not todo)
@@ -231,7 +233,7 @@ class _Server:
     def _add(self, value: Any, *, last: bool) -> None:
         try:
             self.outbox.add(value)
-        except BaseException as error:  # noqa: BLE001  # a user's __reduce__ may raise anything
+        except BaseException as error:  # a user's __reduce__ may raise anything
             self.outbox.fail(messages.DUMPING_RESULT, error, last=last)
 
     def _fail(self, error: BaseException, *, last: bool) -> None:
@@ -285,6 +287,11 @@ def _ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def _close(*pipes: Connection[Any, Any]) -> None:
+    for pipe in pipes:
+        pipe.close()
+
+
 def serve(
     tasks: Connection[Any, Any],
     outcomes: Connection[Any, Any],
@@ -306,7 +313,7 @@ def serve(
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
         # A child that a task forks must not hold these pipes open when this process dies.
-        os.register_at_fork(after_in_child=lambda: [pipe.close() for pipe in (tasks, outcomes, control)])
+        os.register_at_fork(after_in_child=lambda: _close(tasks, outcomes, control))
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = main.by_value
@@ -315,7 +322,7 @@ def serve(
     if initializer is not None:
         try:
             initializer.run()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, no task can run here
+        except BaseException as error:  # whatever it is, no task can run here
             _report(error)
             outbox.initializer_failed(error)
             return

@@ -287,7 +287,7 @@ class ProcessWorker:
         for position in range(len(batch.items)):
             try:
                 data = dumps(batch.arguments(position), self.plan.main.by_value)
-            except BaseException as error:  # noqa: BLE001  # code of the user's runs while pickling
+            except BaseException as error:  # code of the user's runs while pickling
                 if position == 0:
                     sink.failed(not_picklable(batch.function.name, error), last=True)
                     return []
@@ -329,7 +329,7 @@ def _rebuilt(failed: messages.Failed, name: str) -> BaseException:
     if failed.error is not None:
         try:
             error = loads(failed.error)
-        except BaseException as problem:  # noqa: BLE001  # code of the user's runs while unpickling
+        except BaseException as problem:  # code of the user's runs while unpickling
             reason = f"the exception does not unpickle: {type(problem).__name__}: {problem}"
     if not isinstance(error, BaseException):
         error = RemoteError(failed.type_name, failed.text, failed.traceback, reason)
@@ -340,7 +340,7 @@ def _rebuilt(failed: messages.Failed, name: str) -> BaseException:
         error = NotUnpicklable(f"the arguments of {name} do not unpickle in the worker: {told}")
     elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
         error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')
+    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')  # type: ignore[arg-type]  # it takes a text
     return error
 
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class ThreadWorker:
     """Calls functions."""
 
-    pid = None
-
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self.pid: int | None = None
         self.ran = 0
         self._initializer = initializer
         self._initargs = initargs
@@ -40,15 +39,15 @@ class ThreadWorker:
         left = len(batch.items)
         while left:
             left -= 1
+            arguments, keywords = batch.arguments(batch.done)
             try:
-                arguments, keywords = batch.arguments(batch.done)
                 value = call(*arguments, **keywords)  # type: ignore[misc]  # set wherever threads run
-            except BaseException as error:  # noqa: BLE001  # it belongs to the task
+            except BaseException as error:  # it belongs to the task
                 sink.failed(error, left == 0)
             else:
                 sink.values([value], False, 0, left == 0)
                 del value
-            arguments = keywords = None
+            del arguments, keywords
 
     def is_alive(self) -> bool:
         """Return True: a thread does not die of a task."""
