@@ -153,6 +153,10 @@ class Mute(Exception):
         raise RuntimeError("no text")
 
 
+class Watched(Exception):
+    """Can be watched by a weak reference."""
+
+
 def act(what: Any) -> Any:
     """Return the argument, or do what its name says."""
     if what == "raise":
@@ -256,3 +260,7 @@ def run_inner(workers: int, numbers: list[int]) -> list[int]:
 
     with poolbar.ProcessPoolExecutor(workers) as inner:
         return list(inner.map(square, numbers))
+
+
+def raise_watched(_: Any) -> NoReturn:
+    raise Watched
