@@ -31,6 +31,7 @@ class Entry(Protocol):
     """Something in the backlog that tasks are taken from. Its methods are called with the backlog's lock held."""
 
     function: Function
+    is_pulling: bool  # a caller pulls an iterator right now: tasks come without notice
 
     def available(self) -> int:
         """Return how many tasks could be taken now."""
@@ -61,6 +62,8 @@ class Calls:
         self.form = form
         self.tally = tally
         self.tasks: deque[Call] = deque()
+
+    is_pulling = False
 
     def available(self) -> int:
         """Return how many tasks wait."""
@@ -169,6 +172,9 @@ class Hand(Protocol):
     limit: int | None
 
 
+LOOK_SECONDS = 0.005
+"""How often an idle lane looks for items while a caller pulls an iterator."""
+
 # The states of a lane, as the backlog counts them.
 COMING = "coming"  # its worker is starting, or it delivers the last outcomes of a batch: it will take work by itself
 ROUSED = "roused"  # woken, and not here yet
@@ -222,10 +228,7 @@ class Backlog:
     def _rouse(self, hands: int) -> None:
         idle = self._idle
         while hands and idle and self._more_than(self._roused):
-            lane = idle.pop()
-            lane.state = ROUSED
-            self._roused += 1
-            lane.wake.release()
+            self._wake_one()
             hands -= 1
         while hands and self.lanes < self.most_lanes and self._more_than(self._roused + self._coming):
             self.lanes += 1
@@ -255,12 +258,15 @@ class Backlog:
                 if batch is not None:
                     self._arrived(lane, BUSY)
                     self.in_flight += 1
-                    if self._idle and self._more_than(0):
-                        self._rouse(1)
+                    if self._idle:
+                        if self._more_than(0):
+                            self._rouse(1)
+                        elif self._is_pulled():
+                            self._wake_one()  # to look in this lane's place
                     return batch
-                if not self._sleep(lane):
+                if not self._lie_down(lane):
                     return None
-            lane.wake.acquire()
+            self._sleep(lane)
 
     def wait_for_work(self, lane: Hand) -> bool:
         """Wait until there is work, for a lane that has no worker yet. False: there will be none."""
@@ -269,11 +275,11 @@ class Backlog:
                 if self._more_than(0):
                     self._arrived(lane, COMING)
                     return True
-                if not self._sleep(lane):
+                if not self._lie_down(lane):
                     return False
-            lane.wake.acquire()
+            self._sleep(lane)
 
-    def _sleep(self, lane: Hand) -> bool:
+    def _lie_down(self, lane: Hand) -> bool:
         if self._is_over():
             self._arrived(lane, BUSY)
             self._wake_all()
@@ -281,6 +287,34 @@ class Backlog:
         self._arrived(lane, IDLE)
         self._idle.append(lane)
         return True
+
+    def _sleep(self, lane: Hand) -> None:
+        # While a caller pulls an iterator, items come without notice: it may block in the next one for long.
+        with self.lock:
+            seconds = LOOK_SECONDS if self._is_pulled() else -1
+        while not lane.wake.acquire(timeout=seconds):
+            with self.lock:
+                if lane.state == IDLE and self._more_than(0):
+                    self._idle.remove(lane)
+                    lane.state = ROUSED
+                    self._roused += 1
+                    return
+                seconds = LOOK_SECONDS if self._is_pulled() else -1
+
+    def _is_pulled(self) -> bool:
+        return any(entry.is_pulling for entry in self._entries)
+
+    def _wake_one(self) -> None:
+        lane = self._idle.pop()
+        lane.state = ROUSED
+        self._roused += 1
+        lane.wake.release()
+
+    def watch(self) -> None:
+        """Have an idle lane look for items that come without notice: a caller is about to pull an iterator."""
+        with self.lock:
+            if self._idle:
+                self._wake_one()
 
     def _is_over(self) -> bool:
         # A batch in flight may give tasks back, and these may want several workers at once: lanes wait for it.

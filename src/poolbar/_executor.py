@@ -17,7 +17,7 @@ from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
 from ._map import Results, Run
 from ._settings import WrongTypeError, resolve
-from .inside.pickling import dumps
+from .inside.pickling import ModuleIsBeingImported, dumps
 from .inside.shared_main import Side
 from .progress import Tally, Untold
 from .progress.painter import painter
@@ -253,10 +253,8 @@ class ProgressExecutor(Executor):
                     form, payload = messages.STARRED, args
                 else:
                     payload = dumps((args, kwargs), self._main_by_value)
-            except (KeyboardInterrupt, RuntimeError) as error:
-                if not _is_about_pickling(error):
-                    raise
-                return self._failed(future, fn, error)
+            except (KeyboardInterrupt, ModuleIsBeingImported):
+                raise
             except BaseException as error:  # code of the user's runs while pickling
                 return self._failed(future, fn, error)
         backlog = crew.backlog
@@ -522,11 +520,6 @@ def _checked_context(wish: Any) -> Any:
 
 def _method_of(context: Any) -> str:
     return context if isinstance(context, str) else str(context.get_start_method())
-
-
-def _is_about_pickling(error: BaseException) -> bool:
-    # multiprocessing's locks refuse by a RuntimeError; our own refusal of a module that is being imported is for the caller.
-    return isinstance(error, RuntimeError) and "still being imported" not in str(error)
 
 
 def _at_exit() -> None:

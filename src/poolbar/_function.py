@@ -8,14 +8,13 @@ leak in; each of its tasks gets a copy of its own.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import OrderedDict
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._batching import Pace
 from ._errors import NotPicklable
-from .inside.pickling import dumps, is_by_reference
+from .inside.pickling import ModuleIsBeingImported, dumps, is_by_reference, refuse_while_importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,23 +74,12 @@ def seal(fn: Callable[..., Any], main_by_value: bool) -> bytes:
         NotPicklable: it does not pickle.
         RuntimeError: its module is still being imported.
     """
-    refuse_while_importing(fn)
     try:
         return dumps(fn, main_by_value)
+    except ModuleIsBeingImported:
+        raise
     except Exception as error:
         raise NotPicklable(f"{name_of(fn)} cannot be pickled: {type(error).__name__}: {error}") from error
-
-
-def refuse_while_importing(fn: Any) -> None:
-    """Raise RuntimeError if the module of ``fn`` is still being imported: a worker's answer could never come through."""
-    module = sys.modules.get(getattr(fn, "__module__", None) or "")
-    spec = getattr(module, "__spec__", None)
-    if spec is not None and getattr(spec, "_initializing", False):
-        raise RuntimeError(
-            f"{name_of(fn)} was handed to an executor while its module {spec.name!r} is still being imported: "
-            "other threads and processes would wait for that import, and it for them. Start the work after the import, "
-            "for instance in a function that is called from the main script."
-        )
 
 
 class Functions:
@@ -100,7 +88,7 @@ class Functions:
     def __init__(self, main_by_value: bool) -> None:
         self._main_by_value = main_by_value
         self._shared: OrderedDict[Any, tuple[Function, tuple[Any, ...]]] = OrderedDict()
-        self._recent: list[Function] = []  # those with state, the newest last
+        self._latest: Function | None = None  # of those with state
 
     def get(self, fn: Callable[..., Any]) -> Function:
         """Return the function to submit for ``fn``. Raises as ``seal`` does."""
@@ -128,13 +116,13 @@ class Functions:
 
     def _with_state(self, fn: Callable[..., Any]) -> Function:
         sealed = seal(fn, self._main_by_value)
-        for function in reversed(self._recent):
-            if function.sealed == sealed:
-                return function
+        latest = self._latest
+        if latest is not None and latest.sealed == sealed:
+            # Only the latest: what others brought along since may have changed the worker's __main__.
+            return latest
         # A plain function has no state but its closure: what it changes of its globals is to be seen by later tasks.
         fresh = not (isinstance(fn, FunctionType) and fn.__closure__ is None)
-        function = Function(None, name_of(fn), sealed, fresh)
-        self._recent = [*self._recent[-3:], function]
+        self._latest = function = Function(None, name_of(fn), sealed, fresh)
         return function
 
 

@@ -15,7 +15,8 @@ _COPIED: tuple[type, ...] = (list, deque, bytearray, array, set, frozenset, dict
 
 
 class Inputs(Protocol):
-    """Where a run's arguments come from. ``ready`` and ``take`` are called with the backlog's lock held, ``pull`` without."""
+    """Where a run's arguments come from. ``ready`` and ``take`` are called with the backlog's lock held, ``pull`` without: it adds
+    to a deque that ``take`` takes from."""
 
     starred: bool  # each item is a tuple of arguments
     exhausted: bool  # nothing more can be pulled
@@ -30,11 +31,14 @@ class Inputs(Protocol):
     def length(self) -> int | None:
         """Return how many items there are in all, or None where that is not known."""
 
-    def pull(self, count: int) -> list[Any]:
-        """Pull up to ``count`` items from the user's iterator; fewer where it ends, or raises: that ``error`` is kept."""
+    def pull(self, count: int) -> int:
+        """Pull up to ``count`` items, each ready as soon as it is pulled; return how many.
 
-    def add(self, items: list[Any]) -> None:
-        """Add pulled items to those that can be taken."""
+        Fewer are pulled where the iterator ends, or raises: that ``error`` is kept.
+        """
+
+    def drop(self) -> None:
+        """Let go of what was not taken, and of the iterator."""
 
 
 class Sliced:
@@ -65,12 +69,14 @@ class Sliced:
         """Return how many items there are in all."""
         return self._length
 
-    def pull(self, count: int) -> list[Any]:
-        """Return nothing: all is there already."""
-        return []
+    def pull(self, count: int) -> int:
+        """Return 0: all is there already."""
+        return 0
 
-    def add(self, items: list[Any]) -> None:
-        """Do nothing."""
+    def drop(self) -> None:
+        """Let go of the sequences."""
+        self._taken = self._length
+        self._sequences = []
 
 
 class Pulled:
@@ -78,7 +84,7 @@ class Pulled:
 
     def __init__(self, iterables: list[Iterable[Any]]) -> None:
         self.starred = len(iterables) > 1
-        lengths = [len(iterable) if hasattr(iterable, "__len__") else None for iterable in iterables]  # type: ignore[arg-type]
+        lengths = [_length_of(iterable) for iterable in iterables]
         self._length = None if None in lengths else min(lengths)  # type: ignore[type-var]
         self._iterator = zip(*iterables, strict=False) if self.starred else iter(iterables[0])
         self._waiting: deque[Any] = deque()
@@ -98,21 +104,33 @@ class Pulled:
         """Return what ``len`` of the iterables says."""
         return self._length
 
-    def pull(self, count: int) -> list[Any]:
-        """Pull items; fewer than ``count`` where the input ends. An error of the user's iterator ends it and is kept."""
-        items: list[Any] = []
+    def pull(self, count: int) -> int:
+        """Pull items. An error of the user's iterator ends the input, and is raised where its place is among the results."""
+        pulled = 0
+        add = self._waiting.append
         try:
-            # extend() keeps what came before an error
-            items.extend(islice(self._iterator, count))
-        except Exception as error:  # it is raised where its place is among the results
+            for item in islice(self._iterator, count):
+                # Ready before the next one is pulled: the iterator may wait for what becomes of it.
+                add(item)
+                pulled += 1
+        except Exception as error:
             self.error = error
-        if len(items) < count:
+        if pulled < count:
             self.exhausted = True
-        return items
+        return pulled
 
-    def add(self, items: list[Any]) -> None:
-        """Add pulled items."""
-        self._waiting.extend(items)
+    def drop(self) -> None:
+        """Let go of the iterator, so that its own clean-up runs."""
+        self.exhausted = True
+        self._iterator = iter(())
+        self._waiting.clear()
+
+
+def _length_of(iterable: Any) -> int | None:
+    try:
+        return len(iterable)
+    except (TypeError, NotImplementedError):
+        return None  # it has none, or says so only when it is asked, as a tqdm bar around a generator does
 
 
 def inputs_of(iterables: tuple[Iterable[Any], ...]) -> Inputs:

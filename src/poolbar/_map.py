@@ -82,6 +82,7 @@ class Run:
         self._hungry = False
         self._end: Callable[[], BaseException] | None = None  # why the tasks that were not started never will be
         # the caller's own
+        self.is_pulling = False
         self._pulled = 0
         self._read = 0
         self._stride = 1
@@ -199,13 +200,18 @@ class Run:
 
     def _pull(self, count: int) -> None:
         inputs = self._inputs
-        items = inputs.pull(count)
-        self._pulled += len(items)
+        backlog = self._backlog
+        self.is_pulling = True
+        if backlog.has_idle_lanes():
+            backlog.watch()
+        try:
+            self._pulled += inputs.pull(count)
+        finally:
+            self.is_pulling = False
+            with backlog.lock:
+                backlog.came(self)
         if inputs.exhausted:
             self.tally.set_total(self._pulled)
-        with self._backlog.lock:
-            inputs.add(items)
-            self._backlog.came(self)
 
     def _room(self) -> int:
         if self._buffersize is not None:
@@ -323,6 +329,7 @@ class Run:
         self._in_order.clear()
         self._as_they_came.clear()
         if not is_complete:
+            self._inputs.drop()
             self._backlog.nudge()
         self.tally.close()
 

@@ -45,9 +45,10 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # what register() fills
     )
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, *, upward: bool) -> None:
         super().__init__(file, protocol=PROTOCOL)
-        if not Side.inside_worker:
+        self._upward = upward  # to the parent; a worker can have workers of its own
+        if not upward:
             self.globals_ref[id(main_globals())] = _MainGlobals()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -55,7 +56,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         if isinstance(obj, _lru_cache_wrapper) and is_by_value(obj.__module__):
             cached: Any = obj
             return rebuild_cached, (cached.__qualname__, cached.__wrapped__, cached.cache_parameters())
-        if Side.inside_worker:
+        if self._upward:
             return self._reduce_on_the_way_back(obj)
         reduced = super().reducer_override(obj)
         if isinstance(reduced, tuple) and len(reduced) == 6:
@@ -121,7 +122,11 @@ def rebuild_cached(name: str, wrapped: FunctionType, parameters: dict[str, Any])
     there = main_globals().get(name)
     if isinstance(there, _lru_cache_wrapper) and there.__wrapped__.__code__ == wrapped.__code__:
         return there
-    return lru_cache(**parameters)(wrapped)
+    made = lru_cache(**parameters)(wrapped)
+    if Side.inside_worker and name.isidentifier():
+        main_globals()[name] = made
+        sent_values[name] = _mark(made)
+    return made
 
 
 def merge_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -130,9 +135,10 @@ def merge_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, A
     namespace = function.__globals__
     for name, value in slots["__globals__"].items():
         mark = _mark(value)
-        if name not in sent_values or sent_values[name] != mark:
+        is_own = name in namespace and name not in sent_values  # a task put it there
+        if not is_own and sent_values.get(name) != mark:
             namespace[name] = value
-            sent_values[name] = mark
+        sent_values[name] = mark
     _function_setstate(function, (attributes, {**slots, "__globals__": {}}))
 
 
@@ -159,8 +165,8 @@ def _mark(value: Any) -> Any:
     return blake2b(buffer.getbuffer(), digest_size=16).digest()
 
 
-def dumps_by_value(obj: Any) -> bytes:
-    """Pickle ``obj`` with all that the other side cannot import."""
+def dumps_by_value(obj: Any, *, upward: bool) -> bytes:
+    """Pickle ``obj`` with all that the other side cannot import; ``upward``: for the parent of this worker."""
     buffer = io.BytesIO()
-    ByValuePickler(buffer).dump(obj)
+    ByValuePickler(buffer, upward=upward).dump(obj)
     return buffer.getvalue()

@@ -140,7 +140,7 @@ class Outbox:
         return False
 
     def _add_pickled(self, value: Any) -> None:
-        pickled = dumps(value, Side.main_by_value)
+        pickled = dumps(value, Side.main_by_value, upward=True)
         fits = self._ledger.write_sealed(pickled)
         self.values.append(pickled)
         self.ended += 1
@@ -152,7 +152,7 @@ class Outbox:
         self.flush(last=False)
         text = _traceback_text(error, stage)
         try:
-            pickled = dumps(error.with_traceback(None), Side.main_by_value)
+            pickled = dumps(error.with_traceback(None), Side.main_by_value, upward=True)
         except BaseException:  # the parent makes a stand-in of type and text
             pickled = None
         seconds = self._elapsed()

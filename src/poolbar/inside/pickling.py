@@ -37,6 +37,22 @@ def is_by_value(name: str | None) -> bool:
     return cloudpickle is not None and name in cloudpickle.list_registry_pickle_by_value()
 
 
+class ModuleIsBeingImported(RuntimeError):
+    """What is to be pickled is of a module whose import has not ended: a worker's answer could never come through."""
+
+
+def refuse_while_importing(obj: Any) -> None:
+    """Raise ModuleIsBeingImported if the module of a function or class is still being imported."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    spec = getattr(module, "__spec__", None)
+    if getattr(spec, "_initializing", False):
+        raise ModuleIsBeingImported(
+            f"{obj.__qualname__} was handed to an executor while its module {obj.__module__!r} is still being imported: "
+            "other threads and processes would wait for that import, and it for them. Start the work after the import, "
+            "for instance in a function that is called from the main script."
+        )
+
+
 class PlainPickler(pickle.Pickler):
     """C's pickler, which refuses what must go by value."""
 
@@ -44,18 +60,21 @@ class PlainPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by the C pickler for everything that is not of a builtin type."""
-        if isinstance(obj, (FunctionType, type, _lru_cache_wrapper)) and is_by_value(obj.__module__):
-            if self.main_by_value or obj.__module__ not in MAIN:
+        if isinstance(obj, (FunctionType, type, _lru_cache_wrapper)):
+            module = obj.__module__
+            if is_by_value(module) and (self.main_by_value or module not in MAIN):
                 raise _ByValue
+            refuse_while_importing(obj)
         return NotImplemented
 
 
-def dumps(obj: Any, main_by_value: bool = True) -> bytes:
+def dumps(obj: Any, main_by_value: bool = True, *, upward: bool = False) -> bytes:
     """Pickle ``obj``, by value where that is needed. Raises whatever the pickling raises.
 
     Args:
         obj: what to pickle.
         main_by_value: False where the other side has run ``__main__`` itself (the standard library's start methods).
+        upward: from a worker to its parent.
     """
     buffer = io.BytesIO()
     pickler = PlainPickler(buffer, PROTOCOL)
@@ -65,7 +84,7 @@ def dumps(obj: Any, main_by_value: bool = True) -> bytes:
     except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ValueError):
         from .by_value import dumps_by_value
 
-        return dumps_by_value(obj)
+        return dumps_by_value(obj, upward=upward)
     return buffer.getvalue()
 
 

@@ -10,10 +10,12 @@ dies, the lane's read ends; when the parent dies, the worker's control thread en
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import pickle
 import signal
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from concurrent.futures.process import _RemoteTraceback
@@ -55,6 +57,7 @@ far ends of another's pipes, and multiprocessing's list of children is not made 
 waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
 _parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+_processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
@@ -63,6 +66,8 @@ def _after_fork_in_child() -> None:
     # Were these held open here, a worker would not see its parent die.
     for end in list(_parent_ends):
         end.close()
+    # At this child's exit multiprocessing would join its parent's children, and fail.
+    multiprocessing.process._children.difference_update(_processes)  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):
@@ -108,6 +113,7 @@ class ProcessWorker:
             try:
                 self.process = plan.process(serve, arguments)
                 self.process.start()
+                _processes.add(self.process)
             except BaseException:
                 self._discard()
                 raise
@@ -164,10 +170,7 @@ class ProcessWorker:
         """Send the process SIGKILL, or SIGTERM. The lane's read then ends, and the lane does the rest."""
         process = self.process
         if process is not None:
-            try:
-                (process.kill if hard else process.terminate)()
-            except (OSError, ValueError, AttributeError):
-                pass  # it is gone already
+            _send_signal(process, hard)
 
     def reset(self) -> None:
         """Make a warm worker as good as new. Raises OSError where it has died."""
@@ -183,9 +186,9 @@ class ProcessWorker:
         if process is not None:
             process.join(END_SECONDS)
             if process.is_alive():
-                process.kill()
+                _send_signal(process, hard=True)
                 process.join()
-            code = process.exitcode
+            code = _exit_code(process)
         self._discard()
         return code
 
@@ -225,7 +228,7 @@ class ProcessWorker:
                 elif asked_at == batch.done:
                     continue
                 asked_at = batch.done
-                self._control.send(ASK.pack(self._number, asked_back > 0))
+                self._ask(asked_back > 0)
                 continue
             data = receive()
             size = len(data)
@@ -251,6 +254,12 @@ class ProcessWorker:
                     sink.took(len(values), seconds)
                 sink.values(values, kind == messages.PICKLED, size, last)
                 del values
+
+    def _ask(self, for_what_is_not_started: bool) -> None:
+        try:
+            self._control.send(ASK.pack(self._number, for_what_is_not_started))
+        except OSError:
+            pass  # it is dead; what it sent before is read to the end first
 
     def _encode(self, batch: Batch, sink: Sink) -> bytes | None:
         """Return the message for a batch. A task whose arguments do not pickle fails here, and its batch ends before it."""
@@ -306,11 +315,33 @@ class ProcessWorker:
         running = self._ledger.running(self._number)
         if running is not None:
             for index, value, pickled in self._ledger.values():
-                if batch.done <= index < len(batch.items):  # those before ``done`` have come through the pipe
+                if index == batch.done < len(batch.items):  # those before have come through the pipe
                     sink.values([value], pickled, 0, False)
         code = self._bury()
         if running == batch.done < len(batch.items):
             sink.failed(WorkerCrashed(batch.function.name, self.pid, code, describe_exit(code)), last=False)
+
+
+def _send_signal(process: BaseProcess, hard: bool) -> None:
+    if process.exitcode is not None:
+        return
+    if hard and os.name == "posix":
+        try:
+            os.kill(process.pid or 0, signal.SIGKILL)  # loky's processes have no kill()
+        except ProcessLookupError:
+            pass
+    else:
+        process.terminate()
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    # multiprocessing reaps children wherever a process is started: another thread may have got the code from the system
+    # and not yet written it down.
+    for _ in range(100):
+        if process.exitcode is not None:
+            break
+        time.sleep(0.001)
+    return process.exitcode
 
 
 def not_picklable(name: str, error: BaseException) -> BaseException:
