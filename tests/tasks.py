@@ -254,13 +254,17 @@ def tracked(_: Any = None) -> Tracked:
     return Tracked()
 
 
-def run_inner(workers: int, numbers: list[int]) -> list[int]:
+def run_inner(workers: int, numbers: list[int], idle_seconds: float = 0) -> list[int]:
     """Use a pool inside a worker."""
     import poolbar
 
-    with poolbar.ProcessPoolExecutor(workers) as inner:
+    with poolbar.ProcessPoolExecutor(workers, idle_seconds=idle_seconds) as inner:
         return list(inner.map(square, numbers))
 
 
 def raise_watched(_: Any) -> NoReturn:
     raise Watched
+
+
+def send_loaded(writer: Any) -> None:
+    writer.send(loaded())

@@ -502,9 +502,13 @@ def test_no_more_workers_start_than_there_are_tasks() -> None:
 
 
 def test_a_pool_inside_a_worker_works() -> None:
-    """Its own warm workers end with it."""
+    """The workers that it keeps warm end with it, not after their idle time."""
     with poolbar.ProcessPoolExecutor(1) as executor:
-        assert executor.submit(tasks.run_inner, 2, [1, 2, 3]).result(60) == [1, 4, 9]
+        assert executor.submit(tasks.run_inner, 2, [1, 2, 3], idle_seconds=15).result(60) == [1, 4, 9]
+    ending = threading.Thread(target=poolbar.shutdown_warm_workers)
+    ending.start()
+    ending.join(7)
+    assert not ending.is_alive()
 
 
 def test_an_initializer_runs_once_in_each_worker_before_its_tasks(tmp_path: Path) -> None:

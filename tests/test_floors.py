@@ -1,0 +1,178 @@
+"""The house: imports go downwards only, and a worker process loads nothing that it does not need (design, part 4)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+import poolbar
+import tasks
+
+HOUSE = Path(poolbar.__file__).parent
+MODULES = sorted(path.relative_to(HOUSE).with_suffix("").as_posix() for path in HOUSE.rglob("*.py"))
+
+# From the ground up. A module may import from floors below its own, and from its own floor as NEIGHBOURS say.
+FLOORS = [
+    {"_errors", "_messages"},
+    {"inside", "_batching", "_choice", "_settings"},
+    {"workers", "progress"},
+    {"_function", "_inputs", "_batch", "_backlog", "_lane", "_map"},
+    {"_executor"},
+    {"__init__"},
+]
+# The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
+TYPES_ONLY = {("workers/__init__", "_batch"), ("workers/process", "_batch"), ("workers/thread", "_batch")}
+LAZY_FACE = {"__init__"}
+
+
+def imports(module: str, *, types: bool) -> Iterator[str]:
+    """Return the modules of ours that one imports, in functions too; those for type checkers where ``types``."""
+    tree = ast.parse((HOUSE / f"{module}.py").read_text())
+    package = ["poolbar", *module.split("/")][:-1]
+    skipped = {
+        node for guard in ast.walk(tree) if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.dump(guard.test)
+        for inner in guard.body for node in ast.walk(inner)
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if not types and node in skipped:
+            continue
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *((node.module or "").split(".") if node.module else [])])
+            names = [f"{stem}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name == "poolbar" or name.startswith("poolbar."):
+                yield resolved(name)
+
+
+def resolved(name: str) -> str:
+    """Return the module in which an imported name is."""
+    parts = name.split(".")[1:]
+    while parts:
+        for found in ("/".join(parts), "/".join([*parts, "__init__"])):
+            if found in MODULES:
+                return found
+        parts.pop()
+    return "__init__"
+
+
+def floor(module: str) -> int:
+    top = module.split("/")[0]
+    return next(number for number, names in enumerate(FLOORS) if top in names)
+
+
+def foreign(module: str) -> set[str]:
+    """Return the top-level names of all that a module imports, in functions too."""
+    tree = ast.parse((HOUSE / f"{module}.py").read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    assert {module.split("/")[0] for module in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downwards_only(module: str) -> None:
+    for other in imports(module, types=False):
+        assert floor(other) <= floor(module), f"{module} imports {other}, which is above it"
+    for other in imports(module, types=True):
+        assert floor(other) <= floor(module) or (module, other) in TYPES_ONLY, f"{module} names {other}, which is above it"
+
+
+def test_there_is_no_circle_of_imports_even_inside_functions() -> None:
+    graph = {module: set(imports(module, types=False)) - {module} for module in MODULES}
+    while graph:
+        leaves = {module for module, others in graph.items() if not others & set(graph)}
+        assert leaves, f"a circle among {sorted(graph)}"
+        graph = {module: others for module, others in graph.items() if module not in leaves}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("inside/")])
+def test_the_island_imports_nothing_of_the_rest_but_messages(module: str) -> None:
+    others = {other for other in imports(module, types=True) if not other.startswith("inside/")}
+    assert others <= {"_messages"}
+
+
+@pytest.mark.parametrize(("name", "place"), [("tqdm", "progress/bar"), ("loky", "workers/"), ("cloudpickle", "inside/by_value")])
+def test_a_foreign_library_is_imported_in_one_place(name: str, place: str) -> None:
+    users = [module for module in MODULES if name in foreign(module)]
+    assert users
+    assert all(module.startswith(place) for module in users)
+
+
+@pytest.mark.parametrize("module", ["_batching", "_choice"])
+def test_policies_are_pure(module: str) -> None:
+    assert foreign(module) <= {"__future__", "typing", "collections"}
+    assert list(imports(module, types=True)) == []
+
+
+def fresh(text: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env=environment(), check=True)
+    return done.stdout.split()
+
+
+SHOW = "print(*sorted(set(sys.modules) - before))"
+
+
+def test_import_poolbar_loads_one_module() -> None:
+    before = "import sys, importlib, typing; before = set(sys.modules)"  # importlib and typing: what a bare module may use
+    assert fresh(f"{before}; import poolbar; {SHOW}") in (["poolbar"], ["__future__", "poolbar"])
+
+
+def test_the_face_gives_every_name_that_it_lists() -> None:
+    assert all(getattr(poolbar, name) is not None for name in poolbar.__all__)
+    assert set(poolbar.__all__) <= set(dir(poolbar))
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        poolbar.nothing_of_ours  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["poolbar.ProcessPoolExecutor()", "poolbar.ThreadPoolExecutor().submit(abs, 1).result()"])
+def test_loky_cloudpickle_and_tqdm_are_loaded_when_they_are_needed(text: str) -> None:
+    loaded = set(fresh(f"import sys, poolbar; {text}; before = set(); {SHOW}"))
+    assert loaded & {"loky", "cloudpickle", "tqdm"} == set()
+
+
+BARE = """
+import sys, tasks
+from loky.backend.context import get_context
+
+if __name__ == "__main__":
+    context = get_context("loky")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=tasks.send_loaded, args=(writer,))
+    process.start()
+    print(*reader.recv())
+    process.join()
+"""
+
+
+def test_a_worker_loads_nothing_but_the_island_and_what_loky_itself_brings() -> None:
+    bare = set(fresh(BARE))
+    with poolbar.ProcessPoolExecutor(1, idle_seconds=0) as executor:
+        worker = set(executor.submit(tasks.loaded).result(60))
+        list(executor.map(tasks.square, range(1000)))
+        assert executor.submit(tasks.add, 1, three=3).result(60) == 4
+        after = set(executor.submit(tasks.loaded).result(60))
+    ours = {name for name in worker if name.startswith("poolbar")}
+    island = {f"poolbar.{module.removesuffix('/__init__').replace('/', '.')}" for module in MODULES if module.startswith("inside")}
+    assert ours <= {"poolbar", "poolbar._messages"} | island
+    assert "poolbar.inside.by_value" not in worker
+    heavy = {"tqdm", "logging", "dataclasses", "cloudpickle", "asyncio", "concurrent.futures", "inspect", "hashlib", "tempfile"}
+    assert (worker & heavy) - bare == set()
+    assert {name for name in worker - bare if "." not in name} <= {"poolbar", "mmap", "_struct", "struct", "select", "traceback"}
+    assert after == worker
