@@ -74,7 +74,7 @@ def meet(directory: str, number: int, count: int, seconds: float = 30.0) -> bool
     return True
 
 
-def meet_or_not(where: tuple[str, int, int] | None) -> bool:
+def meet_or_not(where: tuple[Any, ...] | None) -> bool:
     """Take a microsecond, or meet others."""
     return True if where is None else meet(*where)
 

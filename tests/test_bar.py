@@ -1,0 +1,288 @@
+"""The bar, in a real pseudo-terminal, as a terminal shows it (laws 12 and 13)."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+if sys.platform == "win32":
+    pytest.skip("no pseudo-terminals", allow_module_level=True)
+
+import fcntl
+import pty
+import struct
+import termios
+
+import pyte
+
+COLUMNS, ROWS = 100, 40
+
+
+class Terminal:
+    """What was on the screen of a script, after each write."""
+
+    def __init__(self) -> None:
+        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self.stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self.frames: list[list[str]] = []
+        self.code: int | None = None
+
+    def feed(self, data: bytes) -> None:
+        self.raw += data
+        for part in re.split(rb"(?<=\r)|(?<=\n)", data):
+            self.stream.feed(part)
+            self.frames.append(self.lines())
+
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display if line.strip()]
+
+    def bars(self) -> list[str]:
+        """Return all lines with a bar that were ever shown."""
+        return [line for frame in self.frames for line in frame if "task" in line or "%|" in line or "it/s" in line]
+
+
+Show = Callable[..., Terminal]
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Show:
+    """Run a script with its stderr on a terminal; files named in it appear in its directory."""
+
+    def run(text: str, *, stdout_too: bool = True, **changes: str) -> Terminal:
+        (tmp_path / "script.py").write_text("import os, sys, time, poolbar, tasks\n" + text)
+        parent, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        shown = Terminal()
+        with subprocess.Popen(
+            [sys.executable, "script.py"], stdin=subprocess.DEVNULL, stdout=terminal if stdout_too else subprocess.DEVNULL,
+            stderr=terminal, cwd=tmp_path, env=environment(TERM="xterm", COLUMNS="", **changes), start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(terminal)
+            limit = time.monotonic() + 60
+            while time.monotonic() < limit:
+                if select.select([parent], [], [], 1)[0]:
+                    try:
+                        data = os.read(parent, 65536)
+                    except OSError:
+                        break  # the last writer is gone
+                    if not data:
+                        break
+                    shown.feed(data)
+            os.close(parent)
+            shown.code = process.wait(20)
+        return shown
+
+    return run
+
+
+def counts(bars: list[str]) -> list[tuple[int, int]]:
+    return [(int(found[1]), int(found[2])) for bar in bars if (found := re.search(r"(\d+)/(\d+)", bar))]
+
+
+BOTH = pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
+
+
+@BOTH
+def test_a_map_that_lasts_shows_a_bar_that_grows_and_reaches_the_end(show: Show, kind: str) -> None:
+    shown = show(f"""
+with poolbar.{kind}(2) as executor:
+    list(executor.map(tasks.nap, [0.05] * 40, desc="Napping"))
+print("after")
+""")
+    assert shown.code == 0
+    bars = shown.bars()
+    found = counts(bars)
+    assert found == sorted(found)
+    assert len(set(found)) > 2
+    assert {total for _, total in found} == {40}
+    *_, bar, after = shown.lines()
+    assert re.match(r"Napping: 100%\|█+\| 40/40 \[.*task/s\]$", bar)
+    assert after == "after"
+
+
+@BOTH
+def test_a_short_run_is_silent(show: Show, kind: str) -> None:
+    shown = show(f"""
+with poolbar.{kind}(2) as executor:
+    list(executor.map(tasks.same, range(100)))
+    executor.submit(tasks.same, 1).result()
+""")
+    assert (shown.code, shown.raw) == (0, b"")
+
+
+def test_the_bar_appears_after_half_a_second(show: Show) -> None:
+    shown = show("""
+import threading
+with poolbar.ThreadPoolExecutor(1) as executor:
+    began = time.monotonic()
+    future = executor.submit(tasks.nap, 1.5)
+    write = sys.stderr.write
+    def timed(text):
+        global first
+        if text.strip() and "first" not in globals():
+            first = time.monotonic() - began
+        return write(text)
+    sys.stderr.write = timed
+    future.result()
+sys.stderr.write = write
+print("first", first)
+""")
+    first = float(re.search(r"first ([\d.]+)", shown.raw.decode())[1])  # type: ignore[index]
+    assert 0.45 <= first <= 1.4
+
+
+def test_it_never_shows_a_hundred_percent_before_the_end_and_always_reaches_it(show: Show) -> None:
+    shown = show("""
+with poolbar.ThreadPoolExecutor(4) as executor:
+    list(executor.map(lambda n: time.sleep(1.5 if n == 999 else 0.0002), range(1000)))
+""")
+    bars = shown.bars()
+    assert any("999/1000" in bar for bar in bars)
+    assert not [bar for bar in bars if "100%" in bar and "1000/1000" not in bar]
+    assert "100%" in shown.lines()[-1]
+    assert "1000/1000" in shown.lines()[-1]
+
+
+def test_failed_tasks_are_counted_in_the_postfix(show: Show) -> None:
+    shown = show("""
+with poolbar.ProcessPoolExecutor(2) as executor:
+    futures = [executor.submit(tasks.fail_odd, number) for number in range(10)] + [executor.submit(tasks.nap, 1) for _ in range(2)]
+    poolbar.wait(futures)
+""")
+    assert "12/12" in shown.lines()[-1]
+    assert "failed=5" in shown.lines()[-1]
+
+
+def test_the_bar_of_submits_grows_as_tasks_are_submitted(show: Show) -> None:
+    shown = show("""
+with poolbar.ProcessPoolExecutor(2, desc="Calls") as executor:
+    for number in range(12):
+        futures = [executor.submit(tasks.nap, 0.1) for _ in range(2)]
+        poolbar.wait(futures)
+""")
+    totals = {total for _, total in counts(shown.bars())}
+    assert len(totals) > 2
+    assert max(totals) == 24
+    assert shown.lines()[-1].startswith("Calls: 100%")
+    assert "24/24" in shown.lines()[-1]
+    assert len(shown.lines()) == 1
+
+
+def test_a_map_over_a_generator_counts_without_a_total_and_takes_one_that_is_given(show: Show) -> None:
+    shown = show("""
+with poolbar.ThreadPoolExecutor(2) as executor:
+    list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Open"))
+    list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Given", total=40))
+""")
+    opened = [bar for bar in shown.bars() if bar.startswith("Open")]
+    assert any(re.search(r"Open: \d+task", bar) for bar in opened)
+    assert {total for _, total in counts([bar for bar in shown.bars() if bar.startswith("Given")])} == {40}
+    assert [line.split("|")[0] for line in shown.lines()] == ["Open: 100%", "Given: 100%"]
+
+
+ENDS = {
+    "an error": "    try:\n        for _ in results: tasks.fail()\n    except ValueError: pass",
+    "a task's error": "    try: list(results)\n    except ValueError: pass",
+    "close": "    next(results); time.sleep(1); results.close()",
+    "drop": "    next(results); time.sleep(1); del results",
+    "drop of iter()": "    results = iter(results); time.sleep(1); del results",
+    "drop unread": "    time.sleep(1); del results",
+    "timeout": "    try: list(results)\n    except poolbar.TimeoutError: pass",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_bar_is_closed_with_a_line_of_its_own_however_the_run_ends(show: Show, end: str) -> None:
+    task = "lambda n: tasks.fail_odd(time.sleep(0.05) or (n if n == 31 else 0))"
+    shown = show(f"""
+with poolbar.ThreadPoolExecutor(1) as executor:
+    results = executor.map({task}, range(40), timeout={1 if end == "timeout" else None})
+{ENDS[end]}
+    results = None
+print("after")
+""")
+    assert shown.code == 0, shown.lines()
+    assert shown.lines()[-1] == "after"
+    assert all("after" not in bar for bar in shown.bars())
+
+
+def test_two_maps_have_a_bar_each(show: Show) -> None:
+    shown = show("""
+with poolbar.ThreadPoolExecutor(2) as executor:
+    first = executor.map(tasks.nap, [0.04] * 40, desc="First")
+    second = executor.map(tasks.nap, [0.04] * 40, desc="Second")
+    list(zip(first, second, strict=True))
+""")
+    assert sorted(line.split("|")[0] for line in shown.lines()) == ["First: 100%", "Second: 100%"]
+
+
+def test_the_bar_is_off_where_stderr_is_no_terminal_and_on_where_it_is_asked_for(tmp_path: Path) -> None:
+    text = "import poolbar, tasks\nwith poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
+
+    def stderr(keyword: str, **changes: str) -> str:
+        command = [sys.executable, "-c", text.format(keyword)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(**changes), check=True).stderr
+
+    assert stderr("") == ""
+    assert "20/20" in stderr(", progress=True")
+    assert "20/20" in stderr("", POOLBAR_PROGRESS="on")
+    assert stderr(", progress=False", POOLBAR_PROGRESS="on") == ""
+
+
+def test_the_bar_can_be_turned_off_in_a_terminal(show: Show) -> None:
+    text = "with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
+    assert show(text.format(", progress=False")).raw == b""
+    assert show(text.format(""), POOLBAR_PROGRESS="off").raw == b""
+
+
+def test_keywords_and_variables_shape_the_bar(show: Show) -> None:
+    text = 'with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))'
+    assert show(text.format(""), POOLBAR_DESC="Named").lines()[-1].startswith("Named: 100%")
+    assert "file/s" in show(text.format(', unit="file"')).lines()[-1]
+    assert "###" in show(text.format(', tqdm_options={"ascii": True}')).lines()[-1]
+
+
+def test_tqdms_own_variables_work(show: Show) -> None:
+    text = "with poolbar.ThreadPoolExecutor(1) as e: list(e.map(tasks.nap, [0.05] * 20))"
+    assert "###" in show(text, TQDM_ASCII=" #").lines()[-1]
+    assert "banana/s" in show(text, TQDM_UNIT="banana").lines()[-1]
+    assert show(text, TQDM_DISABLE="1").raw == b""
+
+
+def test_workers_draw_nothing(show: Show) -> None:
+    """Law 12: a pool inside a worker has no bar, though its stderr is the terminal."""
+    shown = show("""
+def inner(number):
+    with poolbar.ThreadPoolExecutor(1, desc="Inner") as executor:
+        return list(executor.map(tasks.nap, [0.1] * 10, [number] * 10))
+
+if __name__ == "__main__":
+    with poolbar.ProcessPoolExecutor(1, desc="Outer") as executor:
+        executor.submit(inner, 1).result()
+""")
+    assert b"Inner" not in shown.raw
+    assert shown.lines()[-1].startswith("Outer: 100%")
+
+
+def test_a_bar_pauses_while_nothing_runs_and_ends_at_exit(show: Show) -> None:
+    """An executor that is never shut down: between bursts the screen belongs to others."""
+    shown = show("""
+executor = poolbar.ThreadPoolExecutor(2, desc="Calls")
+poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
+time.sleep(0.5)
+print("between", flush=True)
+poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
+""")
+    assert shown.code == 0
+    assert "between" in shown.lines()
+    assert "60/60" in shown.lines()[-1]
