@@ -150,8 +150,9 @@ class ProgressExecutor(Executor):
 
     @property
     def _processes(self) -> dict[int, Any]:  # read by those who kill workers themselves
-        workers = [lane.worker for lane in self._crew.lanes] if self._crew is not None else []
-        return {worker.pid: worker.process for worker in workers if worker is not None and worker.pid is not None}  # type: ignore[attr-defined]
+        workers: list[Any] = [lane.worker for lane in self._crew.lanes] if self._crew is not None else []
+        processes = [worker.process for worker in workers if worker is not None and worker.pid is not None]
+        return {process.pid: process for process in processes if process is not None}
 
     @property
     def _threads(self) -> set[threading.Thread]:

@@ -53,8 +53,9 @@ class Lane:
             raise
         finally:
             is_last = self._backlog.lane_ended()
-            if self.worker is not None:
-                self.worker.end(spent=self._crew.is_forced)
+            worker, self.worker = self.worker, None
+            if worker is not None:
+                worker.end(spent=self._crew.is_forced)
             if is_last:
                 self._crew.end_spares()
 

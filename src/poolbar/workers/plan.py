@@ -170,8 +170,8 @@ class Shelf:
                 self._workers = [entry for entry in self._workers if entry[0] > now]
                 if not due:
                     self._changed.wait(min(entry[0] for entry in self._workers) - now)
-            for _, _, worker in due:
-                worker.retire()
+            while due:
+                due.pop()[2].retire()
 
     def clear(self, *, close: bool = False) -> None:
         """End all warm workers and wait for them."""

@@ -89,7 +89,6 @@ class ProcessWorker:
         self._number = 0  # of the last batch
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
         self._usable = False
-        self._is_buried = False
 
     # --- start and end
 
@@ -149,7 +148,7 @@ class ProcessWorker:
 
     def end(self, spent: bool) -> None:
         """End the process and wait for it; or keep it warm for the next executor."""
-        if self.process is None or self._is_buried:
+        if self.process is None:
             return
         if not spent and self._usable and self.plan.keep(self):
             return
@@ -180,7 +179,6 @@ class ProcessWorker:
     def _bury(self) -> int | None:
         """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
         self._usable = False
-        self._is_buried = True
         process = self.process
         code: int | None = None
         if process is not None:
@@ -189,6 +187,7 @@ class ProcessWorker:
                 _send_signal(process, hard=True)
                 process.join()
             code = _exit_code(process)
+        self.process = None  # it holds a pipe of its own
         self._discard()
         return code
 
