@@ -7,8 +7,8 @@ tasks in batches that size themselves, and survives a dead worker.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for typing's; importing typing would double the time of this import
 if TYPE_CHECKING:
     from concurrent.futures import ALL_COMPLETED as ALL_COMPLETED
     from concurrent.futures import FIRST_COMPLETED as FIRST_COMPLETED
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import TimeoutError as TimeoutError
     from concurrent.futures import as_completed as as_completed
     from concurrent.futures import wait as wait
+    from typing import Any
 
     from ._choice import Choice as Choice
     from ._errors import NotPicklable as NotPicklable
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
     from ._errors import RemoteError as RemoteError
     from ._errors import SettingError as SettingError
     from ._errors import WorkerCrashed as WorkerCrashed
-    from ._executor import ProcessPoolExecutor as ProcessPoolExecutor
     from ._executor import ProgressExecutor as ProgressExecutor
-    from ._executor import ThreadPoolExecutor as ThreadPoolExecutor
     from ._executor import shutdown_warm_workers as shutdown_warm_workers
+    from ._presets import ProcessPoolExecutor as ProcessPoolExecutor
+    from ._presets import ThreadPoolExecutor as ThreadPoolExecutor
 
 __version__ = "0.1.0.dev0"
 
 # Each public name and the module that has it, loaded when the name is first used: ``import poolbar`` imports nothing else.
 _PLACES = {
     "ProgressExecutor": "poolbar._executor",
-    "ProcessPoolExecutor": "poolbar._executor",
-    "ThreadPoolExecutor": "poolbar._executor",
+    "ProcessPoolExecutor": "poolbar._presets",
+    "ThreadPoolExecutor": "poolbar._presets",
     "shutdown_warm_workers": "poolbar._executor",
     "Choice": "poolbar._choice",
     "NotPicklable": "poolbar._errors",

@@ -25,7 +25,7 @@ class SettingError(ValueError):
     """A keyword or a ``POOLBAR_...`` variable has a value that cannot be used."""
 
 
-class NotPicklable(pickle.PicklingError, TypeError, AttributeError):  # type: ignore[misc]  # each has its own __reduce__
+class NotPicklable(pickle.PicklingError, TypeError, AttributeError):
     """A function, an argument or a result does not pickle. Only its own task fails.
 
     The standard library lets through whichever of PicklingError, TypeError and AttributeError the pickling raised,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _choice, _lane
 from . import _messages as messages
-from ._errors import BrokenExecutor, SettingError
+from ._crews import process_crew, thread_crew
+from ._errors import BrokenExecutor
+from ._exit import State
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
 from ._map import Results, Run
@@ -26,12 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .progress import Reporter
-    from .workers import Worker
 
 T = TypeVar("T")
 
 _numbers = itertools.count()
-_exiting = False
 
 
 class ProgressExecutor(Executor):
@@ -129,13 +129,10 @@ class ProgressExecutor(Executor):
 
     def _check_facts(self) -> None:
         # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
-        _choice.choose(
-            _choice.Facts(self._backend, self._fixed_kind, True, self._needs_processes, self._asked_workers, 1, 1)
-        )
+        _choice.choose(_choice.Facts(self._backend, self._fixed_kind, True, self._needs_processes, self._asked_workers, 1, 1))
         if self._max_tasks_per_child is not None and _method_of(self._start_method) == "fork":
             raise ValueError(
-                'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; '
-                "supply a different mp_context."
+                'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; supply a different mp_context.'
             )
 
     @property
@@ -166,12 +163,12 @@ class ProgressExecutor(Executor):
         """Make the crew. No worker is started yet, but for those that fork."""
         with self._making:
             if self._crew is None:
-                if _exiting:
+                if State.exiting:
                     raise RuntimeError("cannot schedule new futures after interpreter shutdown")
                 if self._is_shut:
                     raise RuntimeError("cannot schedule new futures after shutdown")
                 self._is_threads = self.choice.kind == "thread"
-                crew = self._thread_crew() if self._is_threads else self._process_crew()
+                crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
                 self._tally = self._new_tally(0, self._desc)
@@ -179,50 +176,27 @@ class ProgressExecutor(Executor):
                 self._crew = crew
             return self._crew
 
-    def _thread_crew(self) -> _lane.Crew:
-        from .workers.thread import ThreadWorker
-
-        initializer, initargs = self._initializer, self._initargs
-        return _lane.Crew(
-            self._max_workers,
-            lambda: ThreadWorker(initializer, initargs),
-            thread_name_prefix=self._thread_name_prefix,
-            one_at_a_time=True,
-        )
-
-    def _process_crew(self) -> _lane.Crew:
+    def _new_crew(self) -> _lane.Crew:
+        workers, name = self._max_workers, self._thread_name_prefix
+        if self._is_threads:
+            return thread_crew(workers, name, self._initializer, self._initargs)
         from .workers.plan import Plan, context_of
-        from .workers.process import ProcessWorker
 
-        workers = self._max_workers
-        idle = 0.0 if self._max_tasks_per_child is not None else self._idle_seconds
-        plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle)
+        tasks = self._max_tasks_per_child
+        idle_seconds = 0.0 if tasks is not None else self._idle_seconds
+        plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle_seconds)
         self._main_by_value = plan.main.by_value
         self._functions = Functions(plan.main.by_value)
-        forked: list[Worker] = []
-        if plan.method == "fork":
-            # As the standard library does: from one thread, before there are others that could hold a lock.
-            for _ in range(workers):
-                worker = ProcessWorker(plan)
-                worker.launch()
-                forked.append(worker)
-
-        def new_worker() -> Worker:
-            return plan.warm_worker() or ProcessWorker(plan)
-
-        return _lane.Crew(
-            workers, new_worker, thread_name_prefix=self._thread_name_prefix,
-            tasks_per_worker=self._max_tasks_per_child, spares=forked,
-        )  # fmt: skip
+        return process_crew(workers, name, plan, tasks)
 
     def _open_crew(self) -> _lane.Crew:
         crew = self._crew
         if crew is None:
             return self._start()
-        if crew.backlog.closed or _exiting:
+        if crew.backlog.closed or State.exiting:
             if crew.backlog.broken is not None:
                 raise BrokenExecutor(crew.backlog.broken)
-            if _exiting:
+            if State.exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             raise RuntimeError("cannot schedule new futures after shutdown")
         return crew
@@ -274,7 +248,7 @@ class ProgressExecutor(Executor):
         return Function(fn, name_of(fn))
 
     def _failed(self, future: Future[T], fn: Any, error: BaseException) -> Future[T]:
-        from .workers.process import not_picklable
+        from .workers.remote_errors import not_picklable
 
         self._tally.added()
         self._tally.ended(0, 1)
@@ -282,7 +256,7 @@ class ProgressExecutor(Executor):
         future.set_exception(not_picklable(name_of(fn), error))
         return future
 
-    def map(  # type: ignore[override]  # the standard library's, and more
+    def map(  # the standard library's, and more
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -427,54 +401,6 @@ class ProgressExecutor(Executor):
         )
 
 
-class ProcessPoolExecutor(ProgressExecutor):
-    """ProgressExecutor with worker processes, and the signature of the standard library's ProcessPoolExecutor."""
-
-    _fixed_kind = "process"
-
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        mp_context: Any = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        max_tasks_per_child: int | None = None,
-        progress: bool | None = None,
-        desc: str | None = None,
-        unit: str = "task",
-        tqdm_options: dict[str, Any] | None = None,
-        idle_seconds: float | None = None,
-    ) -> None:
-        super().__init__(
-            max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child,
-            progress=progress, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
-        )  # fmt: skip
-
-
-class ThreadPoolExecutor(ProgressExecutor):
-    """ProgressExecutor with threads, and the signature of the standard library's ThreadPoolExecutor."""
-
-    _fixed_kind = "thread"
-
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        thread_name_prefix: str = "",
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        progress: bool | None = None,
-        desc: str | None = None,
-        unit: str = "task",
-        tqdm_options: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            max_workers, None, initializer, initargs, progress=progress, desc=desc, unit=unit,
-            tqdm_options=tqdm_options, thread_name_prefix=thread_name_prefix,
-        )  # fmt: skip
-
-
 _ATOMS = frozenset((int, float, bool, type(None), complex))
 _SHORT = 256
 
@@ -490,7 +416,7 @@ def _are_atoms(args: tuple[Any, ...]) -> bool:
 
 def shutdown_warm_workers() -> None:
     """End the idle worker processes that are kept for the next executor, and wait for them."""
-    from .workers.plan import shelf
+    from .workers.warm import shelf
 
     shelf.clear()
 
@@ -521,29 +447,3 @@ def _checked_context(wish: Any) -> Any:
 
 def _method_of(context: Any) -> str:
     return context if isinstance(context, str) else str(context.get_start_method())
-
-
-def _at_exit() -> None:
-    global _exiting  # the interpreter exits once
-    _exiting = True
-    _lane.finish_all()
-    painter.rest()
-    plan = sys.modules.get("poolbar.workers.plan")
-    if plan is not None:
-        plan.shelf.clear(close=True)
-
-
-def _after_fork_in_child() -> None:
-    _lane.forget_all()
-    painter.forget()
-    plan = sys.modules.get("poolbar.workers.plan")
-    if plan is not None:
-        plan.shelf.forget()
-
-
-# As concurrent.futures does: before threads that are not daemons are waited for, which atexit comes after.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-__all__ = ["ProcessPoolExecutor", "ProgressExecutor", "SettingError", "ThreadPoolExecutor", "shutdown_warm_workers"]

@@ -49,7 +49,6 @@ class Function:
         self.pace = Pace()
         self.takes_atoms = True
 
-
     def in_batches_of(self, tasks: int) -> Function:
         """Return this function with a fixed size of batches; workers know it as the same."""
         twin = Function(self.call, self.name, self.sealed, self.fresh)
@@ -83,7 +82,7 @@ def seal(fn: Callable[..., Any], main_by_value: bool) -> bytes:
 
 
 class Functions:
-    """The functions of one executor that takes submits. The backlog's lock is not needed: callers hold the GIL or ``dict``'s own lock."""
+    """The functions that one executor was given. Several threads may submit: two that meet make one too many, no harm."""
 
     def __init__(self, main_by_value: bool) -> None:
         self._main_by_value = main_by_value

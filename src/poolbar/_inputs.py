@@ -11,12 +11,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _AS_THEY_ARE = (range, tuple, str, bytes)
-_COPIED: tuple[type, ...] = (list, deque, bytearray, array, set, frozenset, dict, type({}.keys()), type({}.values()), type({}.items()))
+_COPIED: tuple[type, ...] = (
+    list,
+    deque,
+    bytearray,
+    array,
+    set,
+    frozenset,
+    dict,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 
 
 class Inputs(Protocol):
-    """Where a run's arguments come from. ``ready`` and ``take`` are called with the backlog's lock held, ``pull`` without: it adds
-    to a deque that ``take`` takes from."""
+    """Where a run's arguments come from.
+
+    ``ready`` and ``take`` are called with the backlog's lock held, ``pull`` without: it adds to a deque that ``take`` takes from.
+    """
 
     starred: bool  # each item is a tuple of arguments
     exhausted: bool  # nothing more can be pulled

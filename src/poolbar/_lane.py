@@ -13,7 +13,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _backlog
-from ._backlog import Backlog, Calls
+from ._backlog import Backlog
+from ._calls import Calls, claim
 from ._errors import BrokenExecutor
 from .workers import Worker, WorkerFailed
 
@@ -96,7 +97,7 @@ class Lane:
         self._batch = batch
         source = batch.source
         if isinstance(source, Calls):
-            _backlog.claim(batch, source.tally)
+            claim(batch, source.tally)
         try:
             if batch.items:
                 worker.run(batch, self)
@@ -153,7 +154,7 @@ class Lane:
 
 
 class Crew:
-    """The lanes of an executor, with their backlog. Knows nothing of the executor, so that one can be dropped without a shutdown."""
+    """The lanes of an executor, with their backlog. Knows nothing of the executor, which may be dropped without a shutdown."""
 
     def __init__(
         self,
@@ -240,7 +241,7 @@ class Crew:
             self.join()
 
     def abandon(self) -> None:
-        """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere, the garbage collector too."""
+        """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere."""
         self.backlog.abandon()
         if self.calls_tally is not None:
             self.calls_tally.close_when_done()

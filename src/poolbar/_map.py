@@ -19,19 +19,20 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _messages as messages
-from ._backlog import Backlog, did_not_unpickle
 from ._batch import Batch
+from ._calls import did_not_unpickle
 from .inside.pickling import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from ._backlog import Backlog
     from ._function import Function
     from ._inputs import Inputs
     from .progress import Tally
 
 UNREAD_BYTES = 128 << 20
-"""Results of a run that nobody has read yet, in bytes as pickled: beyond this, lanes leave the run alone until the caller reads."""
+"""Results of a run that nobody has read yet, in bytes as pickled: beyond this, lanes leave the run alone."""
 
 WINDOW_BATCHES = 4
 """A window holds this many batches for each worker: one that runs, one that waits, and room for both to grow."""

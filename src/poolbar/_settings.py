@@ -41,7 +41,17 @@ def _seconds(value: Any) -> float:
 def _switch(value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    words = {"auto": None, "on": True, "1": True, "true": True, "yes": True, "off": False, "0": False, "false": False, "no": False}
+    words = {
+        "auto": None,
+        "on": True,
+        "1": True,
+        "true": True,
+        "yes": True,
+        "off": False,
+        "0": False,
+        "false": False,
+        "no": False,
+    }
     return words[value.lower()]
 
 

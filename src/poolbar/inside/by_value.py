@@ -20,7 +20,7 @@ from functools import _lru_cache_wrapper, lru_cache
 from hashlib import blake2b
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
@@ -40,7 +40,7 @@ class _MainGlobals(dict[str, Any]):
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle's pickler with a shared ``__main__``, and multiprocessing's reducers (connections, locks while spawning)."""
 
-    dispatch_table = ChainMap(
+    dispatch_table: ClassVar[Any] = ChainMap(
         cloudpickle.Pickler.dispatch_table,
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # what register() fills
     )
@@ -72,8 +72,11 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         # the parent's __main__ is not written to by its workers.
         if isinstance(obj, type) and obj in classes_of_parent:
             return own_class, (classes_of_parent[obj],)
-        if isinstance(obj, FunctionType) and main_globals().get(obj.__qualname__) is obj and obj.__qualname__ in sent_values:
-            return own_global, (obj.__qualname__,)
+        if isinstance(obj, FunctionType):
+            function: FunctionType = obj
+            name = function.__qualname__
+            if name in sent_values and main_globals().get(name) is function:
+                return own_global, (name,)
         return super().reducer_override(obj)
 
 
@@ -118,7 +121,7 @@ def own_global(name: str) -> Any:
 
 
 def rebuild_cached(name: str, wrapped: FunctionType, parameters: dict[str, Any]) -> Any:
-    """Return the function of this name and code with its ``functools.lru_cache``: the one that is there, so that its cache lives."""
+    """Return the cached function of this name and code: the one that is there already, so that its cache lives."""
     there = main_globals().get(name)
     if isinstance(there, _lru_cache_wrapper) and there.__wrapped__.__code__ == wrapped.__code__:
         return there

@@ -7,7 +7,6 @@ import traceback
 from collections import deque
 from threading import Lock
 from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
@@ -17,6 +16,7 @@ from .shared_main import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from .channel import ConnectionSender, Sender
     from .ledger import Ledger
@@ -157,9 +157,7 @@ class Outbox:
             pickled = None
         seconds = self._elapsed()
         self._send(
-            messages.Failed(
-                messages.FAILED, self.number, stage, pickled, _type_name(error), _text_of(error), text, seconds, last
-            )
+            messages.Failed(messages.FAILED, self.number, stage, pickled, _type_name(error), _text_of(error), text, seconds, last)
         )
         self.ended += 1
         self._ledger.sent(self.ended)

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _messages as messages
 from .channel import receiver, sender
+from .function import BadArguments, BadFunction, Function, raiser
 from .ledger import Ledger
-from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, UNKNOWN, Outbox
+from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .shared_main import Side, start_main
 
@@ -60,65 +61,6 @@ class Initializer(NamedTuple):
         function(*arguments)
 
 
-class _BadArguments(Exception):
-    """The arguments of a task did not unpickle; the reason is its cause."""
-
-
-class _BadFunction(Exception):
-    """The function of a task did not unpickle; the reason is its cause."""
-
-
-class _Function:
-    """A function that this worker has, and how each of its tasks calls it."""
-
-    def __init__(self, sealed: bytes, fresh: bool) -> None:
-        self.sealed = sealed
-        self.fresh = fresh
-        self.manner = UNKNOWN  # what it has returned so far
-        self.expected: type = type(None)
-        self.loaded: Callable[..., Any] | None = None
-
-    def load(self) -> Callable[..., Any]:
-        """Return the function: a copy of its own for each call, where it is ``fresh``."""
-        if self.fresh:
-            return loads(self.sealed)  # type: ignore[no-any-return]
-        if self.loaded is None:
-            self.loaded = loads(self.sealed)
-        return self.loaded  # type: ignore[return-value]
-
-    def caller(self, form: int) -> Callable[[Any], Any]:
-        """Return what runs one task, given its item. Raises what unpickling the function raises."""
-        load = self.load
-        function = load()
-
-        def starred(item: Any) -> Any:
-            return function(*item)
-
-        def starred_fresh(item: Any) -> Any:
-            return load()(*item)
-
-        def sealed(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item)
-            return function(*arguments, **keywords)
-
-        def sealed_fresh(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item)
-            return load()(*arguments, **keywords)
-
-        if form == messages.SINGLE:
-            return function  # a run's: never fresh
-        if form == messages.STARRED:
-            return starred_fresh if self.fresh else starred
-        return sealed_fresh if self.fresh else sealed
-
-
-def _unsealed(item: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    try:
-        return loads(item)  # type: ignore[no-any-return]
-    except BaseException as error:
-        raise _BadArguments from error
-
-
 class _Server:
     """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
 
@@ -126,7 +68,7 @@ class _Server:
         self.tasks = tasks
         self.outbox = outbox
         self.ledger = ledger
-        self.functions: dict[int, _Function] = {}
+        self.functions: dict[int, Function] = {}
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
         # the two ends of the deque, each end with one atomic call.
         self.unstarted: tuple[int, deque[Any]] = (0, deque())
@@ -170,14 +112,14 @@ class _Server:
         for old in batch.forget:
             self.functions.pop(old, None)
         if batch.sealed_function is not None:
-            self.functions[batch.function] = _Function(batch.sealed_function, batch.fresh)
+            self.functions[batch.function] = Function(batch.sealed_function, batch.fresh)
         function = self.functions[batch.function]
         outbox = self.outbox
         outbox.begin(batch.number, function.manner, function.expected)
         try:
             call = function.caller(batch.form)
         except BaseException as error:  # user's code runs while unpickling
-            call = _raiser(error)
+            call = raiser(error)
         self._run_tasks(call, todo)
         function.manner, function.expected = outbox.manner, outbox.expected
 
@@ -237,9 +179,9 @@ class _Server:
             self.outbox.fail(messages.DUMPING_RESULT, error, last=last)
 
     def _fail(self, error: BaseException, *, last: bool) -> None:
-        if isinstance(error, _BadArguments) and error.__cause__ is not None:
+        if isinstance(error, BadArguments) and error.__cause__ is not None:
             self.outbox.fail(messages.LOADING_ARGUMENTS, error.__cause__, last=last)
-        elif isinstance(error, _BadFunction) and error.__cause__ is not None:
+        elif isinstance(error, BadFunction) and error.__cause__ is not None:
             self.outbox.fail(messages.LOADING_FUNCTION, error.__cause__, last=last)
         else:
             self.outbox.fail(messages.RAISED, error, last=last)
@@ -270,13 +212,6 @@ class _Server:
             count += 1
         if count:
             self.outbox.give_back(number, count)
-
-
-def _raiser(error: BaseException) -> Callable[[Any], Any]:
-    def fail(item: Any) -> Any:
-        raise _BadFunction from error
-
-    return fail
 
 
 def _ignore_interrupts() -> None:

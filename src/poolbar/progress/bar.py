@@ -72,7 +72,7 @@ class Bar:
 def _bar_class() -> Any:
     from tqdm.auto import tqdm
 
-    class HonestBar(tqdm):  # type: ignore[type-arg,misc]
+    class HonestBar(tqdm):  # type: ignore[misc]  # tqdm has no types
         """Rounds 99.6 % down, and starts no monitor thread: the painter redraws."""
 
         monitor_interval = 0

@@ -18,17 +18,17 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from concurrent.futures.process import _RemoteTraceback
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
-from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
+from .._errors import WorkerCrashed
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import PROTOCOL, are_atoms, dumps, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
+from .remote_errors import describe_exit, not_picklable, rebuilt
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -60,6 +60,14 @@ _parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
 _processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
 
+def _hold_starts() -> None:
+    _starting.acquire()
+
+
+def _let_starts_go() -> None:
+    _starting.release()
+
+
 def _after_fork_in_child() -> None:
     global _starting
     _starting = threading.RLock()
@@ -72,8 +80,8 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _starting.acquire(),
-        after_in_parent=lambda: _starting.release(),
+        before=_hold_starts,
+        after_in_parent=_let_starts_go,
         after_in_child=_after_fork_in_child,
     )
 
@@ -244,7 +252,7 @@ class ProcessWorker:
                 last = failed.last
                 self.ran += 1
                 sink.took(1, failed.seconds)
-                sink.failed(_rebuilt(failed, batch.function.name), last)
+                sink.failed(rebuilt(failed, batch.function.name), last)
             else:
                 _, _, values, seconds, last = message
                 del message
@@ -341,50 +349,6 @@ def _exit_code(process: BaseProcess) -> int | None:
             break
         time.sleep(0.001)
     return process.exitcode
-
-
-def not_picklable(name: str, error: BaseException) -> BaseException:
-    """Return the error for arguments that do not pickle."""
-    if not isinstance(error, Exception):
-        return error
-    made = NotPicklable(f"the arguments of {name} cannot be pickled: {type(error).__name__}: {error}")
-    made.__cause__ = error
-    return made
-
-
-def _rebuilt(failed: messages.Failed, name: str) -> BaseException:
-    """Return the exception that a task ended with, its remote traceback as its cause."""
-    error: BaseException | None = None
-    reason = "the exception does not pickle"
-    if failed.error is not None:
-        try:
-            error = loads(failed.error)
-        except BaseException as problem:  # code of the user's runs while unpickling
-            reason = f"the exception does not unpickle: {type(problem).__name__}: {problem}"
-    if not isinstance(error, BaseException):
-        error = RemoteError(failed.type_name, failed.text, failed.traceback, reason)
-    told = f"{failed.type_name}: {failed.text}"
-    if failed.stage == messages.LOADING_FUNCTION:
-        error = NotUnpicklable(f"{name} does not unpickle in the worker: {told}")
-    elif failed.stage == messages.LOADING_ARGUMENTS:
-        error = NotUnpicklable(f"the arguments of {name} do not unpickle in the worker: {told}")
-    elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
-        error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')  # type: ignore[arg-type]  # it takes a text
-    return error
-
-
-def describe_exit(code: int | None) -> str:
-    """Say how a process ended, in words that follow "it"."""
-    if code is None:
-        return "died"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
 
 
 class _interrupts_blocked:  # noqa: N801  # used as a function

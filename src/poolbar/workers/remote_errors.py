@@ -1,0 +1,54 @@
+"""What a task's error becomes in the parent: the exception itself, or one that stands for it."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures.process import _RemoteTraceback
+
+from .. import _messages as messages
+from .._errors import NotPicklable, NotUnpicklable, RemoteError
+from ..inside.pickling import loads
+
+
+def not_picklable(name: str, error: BaseException) -> BaseException:
+    """Return the error for arguments that do not pickle."""
+    if not isinstance(error, Exception):
+        return error
+    made = NotPicklable(f"the arguments of {name} cannot be pickled: {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
+
+
+def rebuilt(failed: messages.Failed, name: str) -> BaseException:
+    """Return the exception that a task ended with, its remote traceback as its cause."""
+    error: BaseException | None = None
+    reason = "the exception does not pickle"
+    if failed.error is not None:
+        try:
+            error = loads(failed.error)
+        except BaseException as problem:  # code of the user's runs while unpickling
+            reason = f"the exception does not unpickle: {type(problem).__name__}: {problem}"
+    if not isinstance(error, BaseException):
+        error = RemoteError(failed.type_name, failed.text, failed.traceback, reason)
+    told = f"{failed.type_name}: {failed.text}"
+    if failed.stage == messages.LOADING_FUNCTION:
+        error = NotUnpicklable(f"{name} does not unpickle in the worker: {told}")
+    elif failed.stage == messages.LOADING_ARGUMENTS:
+        error = NotUnpicklable(f"the arguments of {name} do not unpickle in the worker: {told}")
+    elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
+        error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
+    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')  # type: ignore[arg-type]  # it takes a text
+    return error
+
+
+def describe_exit(code: int | None) -> str:
+    """Say how a process ended, in words that follow "it"."""
+    if code is None:
+        return "died"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
