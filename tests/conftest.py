@@ -9,15 +9,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import tasks
 
 import poolbar
-import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 for name in [name for name in os.environ if name.startswith(("POOLBAR_", "TQDM_"))]:
     del os.environ[name]  # the tests' own business
@@ -90,9 +92,13 @@ def _nothing_is_left_behind(_trackers: None) -> Iterator[None]:
     gc.collect()
     threads, processes, paths, ends = set(threading.enumerate()), children(), files(), pipes()
     yield
-    gc.collect()
-    poolbar.shutdown_warm_workers()
-    until(lambda: set(threading.enumerate()) <= threads and children() <= processes and pipes() <= ends, 10)
+
+    def all_gone() -> bool:
+        gc.collect()
+        poolbar.shutdown_warm_workers()  # a dropped executor's workers may come to rest only now
+        return set(threading.enumerate()) <= threads and children() <= processes and pipes() <= ends
+
+    until(all_gone, 10)
     assert set(threading.enumerate()) - threads == set()
     assert [psutil.Process(pid).cmdline() for pid in children() - processes] == []
     assert files() - paths == set()

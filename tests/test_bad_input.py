@@ -6,17 +6,19 @@ import pickle
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import tasks
 from conftest import KINDS, Gate
 from tasks import NoTrip, OneWay, TwoArguments
 
 import poolbar
-import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # --- settings
 
@@ -123,14 +125,14 @@ def test_a_map_without_an_iterable_is_a_type_error(pool: poolbar.ProgressExecuto
 def test_something_that_is_not_iterable_is_a_type_error_at_the_call(pool: poolbar.ProgressExecutor) -> None:
     with pytest.raises(TypeError, match="not iterable"):
         pool.map(tasks.same, 5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not iterable|iteration"):
+    with pytest.raises(TypeError, match=r"not iterable|iteration"):
         pool.map(tasks.add, [1, 2], 5)  # type: ignore[arg-type]
 
 
 def test_something_that_is_not_callable_is_a_type_error_at_the_call(pool: poolbar.ProgressExecutor) -> None:
-    with pytest.raises(TypeError, match="callable.*5"):
+    with pytest.raises(TypeError, match=r"callable.*5"):
         pool.submit(5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="callable.*5"):
+    with pytest.raises(TypeError, match=r"callable.*5"):
         pool.map(5, [1])  # type: ignore[arg-type]
 
 
@@ -165,8 +167,7 @@ def test_what_came_before_an_error_of_the_input_arrives_then_the_error_itself(
     error = Broken("halfway")
     results, arrived = pool.map(tasks.square, broken_after(count, error), ordered=ordered, buffersize=buffersize), []
     with pytest.raises(Broken) as caught:
-        for result in results:
-            arrived.append(result)
+        arrived.extend(results)  # keeps what came before the error
     assert caught.value is error
     assert sorted(arrived) == [number * number for number in range(count)]
     assert pool.submit(tasks.square, 3).result(20) == 9
@@ -223,7 +224,9 @@ def test_an_iterable_whose_iter_raises_is_an_error_at_the_call(pool: poolbar.Pro
 # --- what does not pickle or unpickle (law 8)
 
 
-@pytest.mark.parametrize("argument", [threading.Lock(), NoTrip(), (n for n in ()), sys._getframe()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "argument", [threading.Lock(), NoTrip(), (n for n in ()), sys._getframe()], ids=lambda a: type(a).__name__
+)
 def test_an_argument_that_does_not_pickle_is_on_the_future(processes: poolbar.ProcessPoolExecutor, argument: Any) -> None:
     future = processes.submit(tasks.same, argument)
     error = future.exception(20)
@@ -386,7 +389,7 @@ def test_an_exception_that_does_not_survive_the_trip_is_shown_by_a_stand_in(proc
 def test_an_exception_brings_its_remote_traceback(processes: poolbar.ProcessPoolExecutor) -> None:
     error = processes.submit(tasks.fail).exception(20)
     assert type(error) is ValueError
-    assert 'raise ValueError(text)' in str(error.__cause__)
+    assert "raise ValueError(text)" in str(error.__cause__)
 
 
 def test_an_exceptions_attributes_and_notes_arrive(processes: poolbar.ProcessPoolExecutor) -> None:
@@ -448,7 +451,9 @@ if multiprocessing.parent_process() is None:  # a fault must not start processes
              "executor.submit(functools.partial(double, 1)).result(20)", "executor.submit(Doubler(), 1).result(20)",
              "executor.submit(Doubler().double, 1).result(20)", "list(executor.map(functools.partial(double), [1]))"],
 )  # fmt: skip
-def test_a_function_of_a_module_that_is_still_being_imported_is_refused(script: Callable[..., list[str]], tmp_path: Path, call: str) -> None:
+def test_a_function_of_a_module_that_is_still_being_imported_is_refused(
+    script: Callable[..., list[str]], tmp_path: Path, call: str
+) -> None:
     (tmp_path / "importing.py").write_text(IMPORTING.replace("{calls}", f"[lambda: {call}]"))
     lines = script("import sys, os; sys.path.insert(0, os.getcwd()); import importing; print(importing.errors)")
     assert "still being imported" in lines[0]

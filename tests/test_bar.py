@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from conftest import environment
@@ -21,8 +20,12 @@ import fcntl
 import pty
 import struct
 import termios
+from typing import TYPE_CHECKING
 
 import pyte
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COLUMNS, ROWS = 100, 40
 
@@ -156,7 +159,8 @@ with poolbar.ThreadPoolExecutor(4) as executor:
 def test_failed_tasks_are_counted_in_the_postfix(show: Show) -> None:
     shown = show("""
 with poolbar.ProcessPoolExecutor(2) as executor:
-    futures = [executor.submit(tasks.fail_odd, number) for number in range(10)] + [executor.submit(tasks.nap, 1) for _ in range(2)]
+    futures = [executor.submit(tasks.fail_odd, number) for number in range(10)]
+    futures += [executor.submit(tasks.nap, 1) for _ in range(2)]
     poolbar.wait(futures)
 """)
     assert "12/12" in shown.lines()[-1]
@@ -246,7 +250,7 @@ def test_the_bar_can_be_turned_off_in_a_terminal(show: Show) -> None:
 
 
 def test_keywords_and_variables_shape_the_bar(show: Show) -> None:
-    text = 'with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))'
+    text = "with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
     assert show(text.format(""), POOLBAR_DESC="Named").lines()[-1].startswith("Named: 100%")
     assert "file/s" in show(text.format(', unit="file"')).lines()[-1]
     assert "###" in show(text.format(', tqdm_options={"ascii": True}')).lines()[-1]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import tasks
 from conftest import environment
 
 import poolbar
-import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOUSE = Path(poolbar.__file__).parent
 MODULES = sorted(path.relative_to(HOUSE).with_suffix("").as_posix() for path in HOUSE.rglob("*.py"))
@@ -66,7 +69,7 @@ def resolved(name: str) -> str:
 
 
 def floor(module: str) -> int:
-    top = module.split("/")[0]
+    top = module.split("/", maxsplit=1)[0]
     return next(number for number, names in enumerate(FLOORS) if top in names)
 
 
@@ -169,7 +172,9 @@ def test_a_worker_loads_nothing_but_the_island_and_what_loky_itself_brings() -> 
         assert executor.submit(tasks.add, 1, three=3).result(60) == 4
         after = set(executor.submit(tasks.loaded).result(60))
     ours = {name for name in worker if name.startswith("poolbar")}
-    island = {f"poolbar.{module.removesuffix('/__init__').replace('/', '.')}" for module in MODULES if module.startswith("inside")}
+    island = {
+        f"poolbar.{module.removesuffix('/__init__').replace('/', '.')}" for module in MODULES if module.startswith("inside")
+    }
     assert ours <= {"poolbar", "poolbar._messages"} | island
     assert "poolbar.inside.by_value" not in worker
     heavy = {"tqdm", "logging", "dataclasses", "cloudpickle", "asyncio", "concurrent.futures", "inspect", "hashlib", "tempfile"}

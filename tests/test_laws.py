@@ -8,16 +8,18 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import tasks
 from conftest import Gate, environment, is_gone, start, until
 
 import poolbar
-import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -47,7 +49,9 @@ def test_after_many_tiny_tasks_four_tasks_of_the_same_function_that_meet_meet_at
 
 def test_tasks_that_meet_in_a_module_that_takes_long_to_import_meet(script: Callable[..., list[str]], tmp_path: Path) -> None:
     """The request to give tasks back comes while the new worker is still importing."""
-    (tmp_path / "slow_import.py").write_text("import time; time.sleep(0.3)\nfrom tasks import meet\ndef call(*a): return meet(*a) if a else True\n")
+    (tmp_path / "slow_import.py").write_text(
+        "import time; time.sleep(0.3)\nfrom tasks import meet\ndef call(*a): return meet(*a) if a else True\n"
+    )
     (tmp_path / "place").mkdir()
     text = f"""
 import sys, os; sys.path.insert(0, {str(tmp_path)!r})
@@ -371,8 +375,8 @@ with poolbar.ProcessPoolExecutor(2) as executor:
 def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path, how: str) -> None:
     (tmp_path / "place").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", CTRL_C.replace("HOW", how), str(tmp_path / "place")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment(), start_new_session=True,
+        [sys.executable, "-c", CTRL_C.replace("HOW", how), str(tmp_path / "place")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
     ) as parent:  # fmt: skip
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]

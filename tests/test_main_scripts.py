@@ -1,4 +1,4 @@
-"""``__main__``: scripts without a guard, ``python -c``, stdin, a REPL; one namespace per worker, the parent's own untouched (law 8)."""
+"""``__main__`` (law 8): scripts without a guard, ``python -c``, stdin, a REPL; one namespace per worker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Script = Callable[..., list[str]]
 
@@ -387,7 +390,13 @@ with EXECUTOR(1) as executor:
         return "third", helper()
     print(call(WAY, executor, factor))
 """
-    assert script(HEAD + text, way) == ["(1, 1, 'old')", "(2, 20, 'old')", "(2, 20, 'new')", "('another', 'new')", "('third', 'new')"]
+    assert script(HEAD + text, way) == [
+        "(1, 1, 'old')",
+        "(2, 20, 'old')",
+        "(2, 20, 'new')",
+        "('another', 'new')",
+        "('third', 'new')",
+    ]
 
 
 @BOTH
@@ -503,7 +512,8 @@ with EXECUTOR(1) as executor:
     before = dict(globals())
     functions = call(WAY, executor, write_and_return)
     functions[0]()
-    print(sorted(name for name, value in globals().items() if before.get(name, 0) is not value and name not in ("before", "functions")))
+    mine = ("before", "functions", "mine")
+    print(sorted(name for name, value in globals().items() if before.get(name, 0) is not value and name not in mine))
     print(VALUE, use())
 """
     assert script(HEAD + text, way) == ["[]", "parent's parent's"]
@@ -523,7 +533,8 @@ def double(x):
 
 def outer(numbers):
     with EXECUTOR(1) as inner:
-        points = [*inner.map(double, numbers), inner.submit(double, 10).result(), inner.submit(lambda p: Point(p.x + 1), Point(1)).result()]
+        points = [*inner.map(double, numbers), inner.submit(double, 10).result()]
+        points.append(inner.submit(lambda p: Point(p.x + 1), Point(1)).result())
     assert all(isinstance(point, Point) for point in points)
     return points
 
@@ -562,7 +573,8 @@ def test_a_module_run_with_m_works(tmp_path: Path) -> None:
     (package / "helper.py").write_text("def triple(x): return 3 * x\n")
     (package / "__main__.py").write_text(
         "from .helper import triple\nimport poolbar\ndef more(x): return triple(x) + 1\n"
-        "with poolbar.ProcessPoolExecutor(1) as executor:\n    print(executor.submit(more, 1).result(), list(executor.map(triple, [1])))\n"
+        "with poolbar.ProcessPoolExecutor(1) as executor:\n"
+        "    print(executor.submit(more, 1).result(), list(executor.map(triple, [1])))\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "package"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60

@@ -9,19 +9,21 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import tasks
 from conftest import KINDS, Gate, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import poolbar
 import poolbar._map
-import tasks
 from poolbar._inputs import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -57,7 +59,13 @@ FORMS = st.sampled_from([list, tuple, iter, collections.deque, lambda items: (it
 
 
 @LAW
-@given(lists=LISTS, form=FORMS, chunksize=st.none() | st.integers(1, 50), ordered=st.booleans(), buffersize=st.none() | st.integers(1, 9))
+@given(
+    lists=LISTS,
+    form=FORMS,
+    chunksize=st.none() | st.integers(1, 50),
+    ordered=st.booleans(),
+    buffersize=st.none() | st.integers(1, 9),
+)
 def test_a_map_is_what_the_builtin_map_is(
     processes: poolbar.ProcessPoolExecutor,
     lists: list[list[int]], form: Callable[..., Any], chunksize: int | None, ordered: bool, buffersize: int | None,
@@ -84,8 +92,9 @@ def test_inputs_are_sliced_as_zip_pairs_them(lists: list[list[int]], forms: list
 
 @pytest.mark.parametrize(
     "collection",
-    [range(5), (1, 2, 3), [1, 2, 3], {1, 2, 3}, frozenset({1, 2}), {1: 2, 3: 4}, {1: 2}.keys(), {1: 2}.values(), {1: 2}.items(), "abc", b"abc",
-     bytearray(b"abc"), array.array("d", [1.0, 2.0]), collections.deque([1, 2]), memoryview(b"abc"), collections.Counter("aab"),
+    [range(5), (1, 2, 3), [1, 2, 3], {1, 2, 3}, frozenset({1, 2}), {1: 2, 3: 4}, {1: 2}.keys(), {1: 2}.values(), {1: 2}.items(),
+     "abc", b"abc", bytearray(b"abc"), array.array("d", [1.0, 2.0]), collections.deque([1, 2]),
+     memoryview(b"abc"), collections.Counter("aab"),
      [], (), range(0), {}],
     ids=lambda collection: type(collection).__name__,
 )  # fmt: skip
@@ -112,7 +121,11 @@ def test_arrays_and_subclasses_are_iterated_by_their_own_rules(pool: poolbar.Pro
 def test_a_list_is_copied_at_the_call(pool: poolbar.ProgressExecutor, gate: Gate) -> None:
     gate.hold(pool, 2)
     items, mapping = list(range(100)), {number: number for number in range(100)}
-    first, second, third = pool.map(tasks.same, items), pool.map(tasks.same, mapping.values()), pool.map(tasks.add, items, iter(items[:3]))
+    first, second, third = (
+        pool.map(tasks.same, items),
+        pool.map(tasks.same, mapping.values()),
+        pool.map(tasks.add, items, iter(items[:3])),
+    )
     items.clear()
     mapping[5] = 7
     mapping[1000] = 1
@@ -403,7 +416,9 @@ def test_shutdown_that_cancels_ends_the_iteration_with_cancelled_error(kind: str
 @pytest.mark.parametrize("how", ["close", "drop"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lazy", [True, False])
-def test_an_iterator_left_halfway_cancels_what_has_not_started(kind: str, gate: Gate, tmp_path: Path, how: str, lazy: bool) -> None:
+def test_an_iterator_left_halfway_cancels_what_has_not_started(
+    kind: str, gate: Gate, tmp_path: Path, how: str, lazy: bool
+) -> None:
     with KINDS[kind](1) as executor:
         paths = [str(tmp_path), *[gate.path] * 99]
         begun = (str(gate.begun / str(number)) for number in range(100))
@@ -416,7 +431,9 @@ def test_an_iterator_left_halfway_cancels_what_has_not_started(kind: str, gate: 
     assert len(list(gate.begun.iterdir())) <= 16  # those of a batch that the worker has already
 
 
-def test_an_iterator_closed_before_the_first_result_is_as_good_as_thrown_away(pool: poolbar.ProgressExecutor, tmp_path: Path) -> None:
+def test_an_iterator_closed_before_the_first_result_is_as_good_as_thrown_away(
+    pool: poolbar.ProgressExecutor, tmp_path: Path
+) -> None:
     """Under the standard library too: a generator that was not started has nothing to clean up."""
     path = tmp_path / "ran"
     results: Any = pool.map(tasks.note, itertools.repeat(str(path)), iter(range(50)))
@@ -488,7 +505,7 @@ def test_results_are_released_as_they_are_read(pool: poolbar.ProgressExecutor) -
     for result in results:
         watched = weakref.ref(result)
         del result
-        assert until(lambda: gc.collect() is not None and watched() is None, 5)
+        assert until(lambda watched=watched: gc.collect() is not None and watched() is None, 5)
 
 
 def test_arguments_are_released_when_their_results_are_read(pool: poolbar.ProgressExecutor) -> None:

@@ -15,15 +15,17 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import tasks
 from conftest import KINDS, Gate, environment, is_gone, until
 
 import poolbar
-import tasks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Script = Callable[..., list[str]]
 
@@ -149,7 +151,9 @@ def test_a_callback_may_submit_more(pool: poolbar.ProgressExecutor) -> None:
     assert results == list(range(100))
 
 
-def test_a_callback_that_raises_is_logged_and_harms_nobody(pool: poolbar.ProgressExecutor, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_callback_that_raises_is_logged_and_harms_nobody(
+    pool: poolbar.ProgressExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
     future = pool.submit(tasks.nap, 0.02, 5)
     future.add_done_callback(lambda _: 1 / 0)
     assert future.result(20) == 5
@@ -211,7 +215,11 @@ def test_results_and_arguments_are_released_with_their_future(pool: poolbar.Prog
 def test_arguments_are_taken_as_they_are_at_submit(processes: poolbar.ProcessPoolExecutor, gate: Gate) -> None:
     gate.hold(processes, 2)
     items, mapping = [1], {"numbers": [1]}
-    futures = [processes.submit(tasks.same, items), processes.submit(tasks.same, value=mapping), processes.submit(tasks.same, [items])]
+    futures = [
+        processes.submit(tasks.same, items),
+        processes.submit(tasks.same, value=mapping),
+        processes.submit(tasks.same, [items]),
+    ]
     items.append(2)
     mapping["numbers"].append(2)
     gate.open()
@@ -399,7 +407,9 @@ print(executor.submit(abs, -1).result())
 
 def test_an_exception_in_the_script_still_ends_everything(tmp_path: Path) -> None:
     text = "import poolbar, os\nex = poolbar.ProcessPoolExecutor(2)\nprint(ex.submit(os.getpid).result())\nraise SystemExit(3)\n"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env=environment(), cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env=environment(), cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (3, "")
     assert until(lambda: is_gone(int(done.stdout)))
 
@@ -526,8 +536,13 @@ def test_an_initializer_runs_once_in_each_worker_before_its_tasks(tmp_path: Path
 def test_an_initializer_runs_once_in_each_thread() -> None:
     seen = []
     barrier = threading.Barrier(3)
-    with poolbar.ThreadPoolExecutor(3, initializer=lambda mark: seen.append((mark, threading.get_ident())), initargs=(1,)) as executor:
-        idents = {future.result(20) for future in [executor.submit(lambda: (barrier.wait(20), threading.get_ident())[1]) for _ in range(3)]}
+    with poolbar.ThreadPoolExecutor(
+        3, initializer=lambda mark: seen.append((mark, threading.get_ident())), initargs=(1,)
+    ) as executor:
+        idents = {
+            future.result(20)
+            for future in [executor.submit(lambda: (barrier.wait(20), threading.get_ident())[1]) for _ in range(3)]
+        }
     assert {ident for _, ident in seen} == idents
     assert len(seen) == 3
 
@@ -554,15 +569,19 @@ def test_an_initializer_that_fails_breaks_the_executor_with_the_reason(kind: str
 
 
 def test_a_map_in_flight_meets_an_initializer_that_fails() -> None:
-    with poolbar.ProcessPoolExecutor(1, initializer=tasks.fail) as executor:
-        with pytest.raises(BrokenProcessPool, match="initializer"):
-            list(executor.map(tasks.same, iter(range(1000))))
+    with (
+        poolbar.ProcessPoolExecutor(1, initializer=tasks.fail) as executor,
+        pytest.raises(BrokenProcessPool, match="initializer"),
+    ):
+        list(executor.map(tasks.same, iter(range(1000))))
 
 
 def test_an_initializer_that_ends_its_process_breaks_the_executor() -> None:
-    with poolbar.ProcessPoolExecutor(2, initializer=os._exit, initargs=(9,)) as executor:
-        with pytest.raises(BrokenProcessPool, match="exit code 9"):
-            executor.submit(tasks.same, 1).result(60)
+    with (
+        poolbar.ProcessPoolExecutor(2, initializer=os._exit, initargs=(9,)) as executor,
+        pytest.raises(BrokenProcessPool, match="exit code 9"),
+    ):
+        executor.submit(tasks.same, 1).result(60)
 
 
 def test_an_initializer_that_does_not_pickle_or_unpickle_is_a_clear_error() -> None:
@@ -686,7 +705,9 @@ def test_threads_have_the_name_that_was_asked_for() -> None:
 def test_a_task_in_a_thread_has_the_signal_mask_of_its_process() -> None:
     """What it starts must be open to Ctrl-C."""
     with poolbar.ThreadPoolExecutor(1) as executor:
-        assert executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(20) == signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(20) == signal.pthread_sigmask(
+            signal.SIG_BLOCK, []
+        )
 
 
 # --- warm workers
