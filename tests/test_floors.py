@@ -25,8 +25,8 @@ FLOORS = [
     {"_errors", "_messages"},
     {"inside", "_batching", "_choice", "_settings"},
     {"workers", "progress"},
-    {"_function", "_inputs", "_batch", "_backlog", "_lane", "_map"},
-    {"_executor"},
+    {"_function", "_inputs", "_batch", "_backlog", "_calls", "_lane", "_map", "_crews", "_exit"},
+    {"_executor", "_presets"},
     {"__init__"},
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.

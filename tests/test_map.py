@@ -431,6 +431,24 @@ def test_an_iterator_left_halfway_cancels_what_has_not_started(
     assert len(list(gate.begun.iterdir())) <= 16  # those of a batch that the worker has already
 
 
+@pytest.mark.parametrize("end", ["cancel", "kill", "terminate"])
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize("starred", [True, False])
+def test_an_end_by_force_after_a_map_was_left_halfway_is_no_trouble(gate: Gate, end: str, lazy: bool, starred: bool) -> None:
+    executor = poolbar.ProcessPoolExecutor(1)
+    gate.hold(executor)
+    inputs = [[__file__] * 100, [None] * 100] if starred else [[__file__] * 100]
+    results: Any = executor.map(tasks.wait_for, *(map(iter, inputs) if lazy else inputs), timeout=0.01)
+    with pytest.raises(poolbar.TimeoutError):
+        next(results)
+    if end == "cancel":
+        gate.open()
+        executor.shutdown(cancel_futures=True)
+    else:
+        executor.kill_workers() if end == "kill" else executor.terminate_workers()
+    executor.shutdown()
+
+
 def test_an_iterator_closed_before_the_first_result_is_as_good_as_thrown_away(
     pool: poolbar.ProgressExecutor, tmp_path: Path
 ) -> None:
