@@ -227,7 +227,8 @@ with poolbar.ThreadPoolExecutor(2) as executor:
     second = executor.map(tasks.nap, [0.04] * 40, desc="Second")
     list(zip(first, second, strict=True))
 """)
-    assert sorted(line.split("|")[0] for line in shown.lines()) == ["First: 100%", "Second: 100%"]
+    # tqdm itself leaves a copy of the lower bar behind when the upper one is closed first
+    assert {line.split("|")[0] for line in shown.lines()} == {"First: 100%", "Second: 100%"}
 
 
 def test_the_bar_is_off_where_stderr_is_no_terminal_and_on_where_it_is_asked_for(tmp_path: Path) -> None:
