@@ -116,6 +116,8 @@ print("after")
 @BOTH
 def test_a_short_run_is_silent(show: Show, kind: str) -> None:
     shown = show(f"""
+with poolbar.{kind}(2, progress=False) as executor:
+    list(executor.map(tasks.same, range(100)))  # the workers of the next one are warm
 with poolbar.{kind}(2) as executor:
     list(executor.map(tasks.same, range(100)))
     executor.submit(tasks.same, 1).result()

@@ -431,6 +431,18 @@ def test_an_iterator_left_halfway_cancels_what_has_not_started(
     assert len(list(gate.begun.iterdir())) <= 16  # those of a batch that the worker has already
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+def test_maps_that_are_left_early_again_and_again_harm_nobody(pool: poolbar.ProgressExecutor, lazy: bool) -> None:
+    """A lane may take of a run in the very moment in which its reader leaves."""
+    for number in range(400):
+        results: Any = pool.map(tasks.same, iter(range(10**5)) if lazy else range(10**5))
+        for _ in range(number % 7 + 1):
+            next(results)
+        results.close()
+    assert " 2 of 2 " in repr(pool)
+    assert list(pool.map(tasks.square, range(100))) == [number * number for number in range(100)]
+
+
 @pytest.mark.parametrize("end", ["cancel", "kill", "terminate"])
 @pytest.mark.parametrize("lazy", [True, False])
 @pytest.mark.parametrize("starred", [True, False])
