@@ -34,7 +34,7 @@ import poolbar
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for workers that are started anew
 
-from tasks import meet, nap, noop  # noqa: E402  # a module of this folder, which workers import too
+from tasks import meet, nap, noop  # a module of this folder, which workers import too
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +146,9 @@ def one_cpu() -> Row:
     )
 
     def act(which: str) -> float:
-        return float(subprocess.run([sys.executable, "-c", script, which, str(HERE)], capture_output=True, text=True, check=True).stdout)
+        return float(
+            subprocess.run([sys.executable, "-c", script, which, str(HERE)], capture_output=True, text=True, check=True).stdout
+        )
 
     acts = {key: lambda key=key: act(key) for key in ("stdlib", "loky", "poolbar")}
     return compare("the same, all on one CPU", "us", "", acts, rounds=3)
@@ -221,12 +223,11 @@ def imports() -> Row:
     def act(code: str) -> float:
         return 1e3 * median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 15)
 
-    row = compare(
+    return compare(
         "import, whole interpreter", "ms", "<= 15 ms over bare",
         {"bare": lambda: act("pass"), "stdlib": lambda: act("import concurrent.futures.process"),
          "poolbar": lambda: act("import poolbar")}, rounds=3,
     )  # fmt: skip
-    return row
 
 
 def warm() -> Row:
@@ -245,7 +246,10 @@ def warm() -> Row:
 
 def table(rows: list[Row]) -> str:
     """Return the rows in Markdown."""
-    lines = ["| workload | unit | poolbar | others (median) | ratio to them (median of rounds) | asked |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| workload | unit | poolbar | others (median) | ratio to them (median of rounds) | asked |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         figures = {key: f"{statistics.median(values):,.3g}" if statistics.median(values) < 100 else f"{statistics.median(values):,.0f}"
                    for key, values in row.figures.items()}  # fmt: skip
@@ -266,7 +270,7 @@ def main() -> None:
     alone = {"skew": skew, "barrier": barrier, "endless": endless, "imports": imports, "warm": warm}
     rows += [act() for name, act in alone.items() if options.only in name]
     text = table(rows)
-    text += f"\n\nPython {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}; loky {loky.__version__}."
+    text += f"\n\nPython {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()}; loky {loky.__version__}."
     print(text)
     if options.json:
         Path(options.json).write_text(json.dumps([row._asdict() for row in rows], indent=1))

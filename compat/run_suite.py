@@ -27,6 +27,18 @@ DEPARTURES = {
     "test_python_finalization_error": "breaks threading's second thread; asks for a broken pool",
     "test_saturation": "counts _processes right after submit; here workers start in the background",
     "test_processes_terminate": "counts _processes right after submit; here workers start in the background",
+    "test_failed_worker_replacement_breaks_pool": "reads _executor_manager_thread, and asks for a broken pool",
+    "test_gc_during_max_tasks_worker_exit_gh152967": "reads _executor_manager_thread",
+    "test_shutdown_no_wait_max_tasks_gh119592": "reads _executor_manager_thread",
+    "test_shutdown_gh_132969_case_1": "reads _executor_manager_thread",
+    "test_shutdown_gh_132969_case_2": "reads _executor_manager_thread",
+    "test_force_shutdown_workers": "patches _force_shutdown",
+    "test_force_shutdown_workers_invalid_op": "calls _force_shutdown",
+    "test_force_shutdown_workers_stops_pool": "reads _executor_manager_thread",
+    "test_kill_workers": "patches _force_shutdown",
+    "test_terminate_workers": "patches _force_shutdown",
+    "test_map_buffersize_when_buffer_is_full": "calls map() without an iterable: an error here",
+    "test_map_buffersize_without_iterable": "calls map() without an iterable: an error here",
     "test_del_shutdown": "reads _executor_manager_thread and _call_queue",
     "test_shutdown_no_wait": "reads _executor_manager_thread and _call_queue",
 }
@@ -35,9 +47,7 @@ DEPARTURES = {
 
 def listed() -> list[list[str]]:
     """Return module, class and method of each test."""
-    output = subprocess.run(
-        [sys.executable, str(HERE / "stdlib_suite.py"), "list"], capture_output=True, text=True, check=False
-    )
+    output = subprocess.run([sys.executable, str(HERE / "stdlib_suite.py"), "list"], capture_output=True, text=True, check=False)
     if output.returncode:
         print(output.stderr)
     return [line.split() for line in output.stdout.splitlines()]
@@ -91,6 +101,8 @@ def is_of(cls: str, context: str) -> bool:
     """Tell whether a class of the suite runs in this kind of pool."""
     if context == "thread":
         return cls.startswith("ThreadPool")
+    if context == "fork" and cls.startswith("ProcessPoolForkserver"):
+        return False
     return cls.startswith(f"ProcessPool{context.capitalize()}")
 
 

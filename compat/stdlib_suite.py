@@ -48,7 +48,8 @@ def replace_executors() -> None:
 
 def _replaced(script: str) -> str:
     return script.replace("from concurrent.futures import", "from poolbar import").replace(
-        "from multiprocessing import get_context", "get_context = str"  # poolbar takes the name, loky's too
+        "from multiprocessing import get_context",
+        "get_context = str",  # poolbar takes the name, loky's too
     )
 
 
@@ -66,7 +67,7 @@ def classes(module: Any) -> dict[str, type[unittest.TestCase]]:
     return found
 
 
-def _loky_context(self: Any) -> Any:  # noqa: ARG001
+def _loky_context(self: Any) -> Any:
     from loky.backend.context import get_context
 
     return get_context("loky")
@@ -89,7 +90,7 @@ def main() -> int:
     if set_up is not None:
         set_up()
     result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([test]))
-    unittest.doModuleCleanups()
+    unittest.case.doModuleCleanups()
     if result.skipped:
         print("SKIPPED", result.skipped[0][1])
     return 0 if result.wasSuccessful() else 1

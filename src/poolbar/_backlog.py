@@ -247,11 +247,6 @@ class Backlog:
         with self.lock:
             function.pace.note(tasks, seconds)
 
-    def doubt(self, function: Function) -> None:
-        """Note that what tasks of a function took so far says nothing of the next."""
-        with self.lock:
-            function.pace.last = 0
-
     def finished(self, batch: Batch) -> None:
         """Note that a lane is through with a batch; what is left of it comes back, to the front."""
         with self.lock:

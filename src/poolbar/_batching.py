@@ -29,7 +29,7 @@ class Pace:
         self.fixed = fixed  # the user's chunksize
         self.seconds: float | None = None
         self.bytes = 0.0
-        self.last = 1  # size of the last batch, were it not for the end of a run; 0: the next is one task
+        self.last = 1  # size of the last batch, were it not for the end of a run
 
     def note(self, tasks: int, seconds: float) -> None:
         """Learn from ``tasks`` tasks that took ``seconds`` together."""

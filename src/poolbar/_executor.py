@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,12 +15,13 @@ from . import _choice, _lane
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
 from ._errors import BrokenExecutor
-from ._exit import State
+from ._exit import State, interrupts_held_off, join_before_children
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
-from ._map import Results, Run
+from ._map import Run
 from ._settings import WrongTypeError, resolve
-from .inside.pickling import ModuleIsBeingImported, dumps
+from .inside.names import ModuleIsBeingImported
+from .inside.pickling import dumps
 from .inside.shared_main import Side
 from .progress import Tally, Untold
 from .progress.painter import painter
@@ -78,6 +80,10 @@ class ProgressExecutor(Executor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         _check_max_tasks(max_tasks_per_child)
+        if not isinstance(unit, str):
+            raise WrongTypeError(f"unit must be a text, not {unit!r}")
+        if tqdm_options is not None and not isinstance(tqdm_options, dict):
+            raise WrongTypeError(f"tqdm_options must be a dict of keywords for tqdm, not {tqdm_options!r}")
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._max_tasks_per_child = max_tasks_per_child
@@ -123,7 +129,7 @@ class ProgressExecutor(Executor):
             gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
             needs_processes=self._needs_processes,
             max_workers=self._asked_workers,
-            cpus=_cpus() if self._asked_workers is None else self._asked_workers,
+            cpus=1 if self._asked_workers is not None or "thread" in (self._fixed_kind, self._backend) else _cpus(),
             thread_cpus=getattr(os, "process_cpu_count", os.cpu_count)() or 1,
         )
 
@@ -168,11 +174,13 @@ class ProgressExecutor(Executor):
                 if self._is_shut:
                     raise RuntimeError("cannot schedule new futures after shutdown")
                 self._is_threads = self.choice.kind == "thread"
+                join_before_children()
                 crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
                 self._tally = self._new_tally(0, self._desc)
                 crew.calls_tally = self._tally
+                crew.tallies.add(self._tally)
                 self._crew = crew
             return self._crew
 
@@ -293,6 +301,7 @@ class ProgressExecutor(Executor):
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {fn!r}")
+        deadline = None if timeout is None else time.monotonic() + timeout
         crew = self._open_crew()
         inputs = inputs_of(iterables)
         function = self._function_in_thread(fn) if self._is_threads else self._functions.get_for_run(fn)
@@ -301,14 +310,19 @@ class ProgressExecutor(Executor):
         length = inputs.length()
         tally = self._new_tally(total if length is None else length, self._desc if desc is None else desc)
         run = Run(crew.backlog, function, inputs, tally, ordered, buffersize)
+        crew.tallies.add(tally)
         try:
-            run.start()
+            is_open = run.start()
         except BaseException:
             run.leave()
             raise
+        if not is_open:
+            run.leave()
+            self._open_crew()
+            raise RuntimeError("cannot schedule new futures after shutdown")
         if not run.is_pulled():
             crew.keep_pulling(run)
-        return Results(run, timeout)
+        return run.results(deadline)
 
     # --- progress
 
@@ -354,14 +368,14 @@ class ProgressExecutor(Executor):
         try:
             crew.finish(wait=wait, cancel=cancel_futures)
         except KeyboardInterrupt:
-            crew.kill(hard=True)
-            crew.join()
+            with interrupts_held_off():
+                crew.kill(hard=True)
+                crew.join()
             raise
         if wait:
-            self._tally.close()
+            crew.close_tallies()
             painter.rest()
-        else:
-            self._tally.close_when_done()
+        self._tally.close_when_done()
 
     def terminate_workers(self) -> None:
         """Cancel what waits and end the worker processes by SIGTERM; do not wait for them. Running tasks fail."""
@@ -381,8 +395,9 @@ class ProgressExecutor(Executor):
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             # Ctrl-C means: now.
-            self.kill_workers()
-            self.shutdown(wait=True, cancel_futures=True)
+            with interrupts_held_off():
+                self.kill_workers()
+                self.shutdown(wait=True, cancel_futures=True)
         else:
             self.shutdown(wait=True)
         return None

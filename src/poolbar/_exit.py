@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from typing import Any
+from contextlib import contextmanager
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Any
 
 from . import _lane
 from .progress.painter import painter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class State:
     """Whether the interpreter is ending: then no executor takes tasks any more."""
 
     exiting = False
+    known_to = 0  # the process whose multiprocessing knows of us
+
+
+def join_before_children() -> None:
+    """Let executors end before multiprocessing, at its exit, waits for this process's children: workers have workers too."""
+    if State.known_to != os.getpid():
+        State.known_to = os.getpid()
+        Finalize(None, _at_exit, exitpriority=100)
+
+
+@contextmanager
+def interrupts_held_off() -> Iterator[None]:
+    """Let no second Ctrl-C break into what ends the run."""
+    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shelf() -> Any:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._batching import Pace
 from ._errors import NotPicklable
-from .inside.pickling import ModuleIsBeingImported, dumps, is_by_reference, refuse_while_importing
+from .inside.names import ModuleIsBeingImported, is_by_reference, refuse_while_importing
+from .inside.pickling import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -87,9 +87,7 @@ class Sliced:
         return 0
 
     def drop(self) -> None:
-        """Let go of the sequences."""
-        self._taken = self._length
-        self._sequences = []
+        """Do nothing: nothing of the user's runs on."""
 
 
 class Pulled:
@@ -133,10 +131,9 @@ class Pulled:
         return pulled
 
     def drop(self) -> None:
-        """Let go of the iterator, so that its own clean-up runs."""
+        """Let go of the iterator, so that its own clean-up runs. What was pulled stays: a lane may be taking it."""
         self.exhausted = True
         self._iterator = iter(())
-        self._waiting.clear()
 
 
 def _length_of(iterable: Any) -> int | None:

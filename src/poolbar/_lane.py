@@ -143,10 +143,10 @@ class Lane:
         assert self._batch is not None
         self._backlog.learn(self._batch.function, tasks, seconds)
 
-    def overdue(self) -> None:
+    def overdue(self, seconds: float) -> None:
         """Let the next batch be one task again."""
         assert self._batch is not None
-        self._backlog.doubt(self._batch.function)
+        self._backlog.learn(self._batch.function, 1, seconds)
 
     def is_awaited(self) -> bool:
         """Tell whether another lane would take what is not started."""
@@ -177,6 +177,7 @@ class Crew:
         self.is_forced = False  # workers are being killed
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
         self.calls_tally: Tally | None = None
+        self.tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
         self._unpulled: set[Run] = set()  # runs whose iterator has more to give; guarded by the backlog's lock
         _crews.add(self)
 
@@ -246,6 +247,14 @@ class Crew:
         if self.calls_tally is not None:
             self.calls_tally.close_when_done()
 
+    def close_tallies(self) -> None:
+        """Have the end shown of all that nobody reads any more. Called when all is done."""
+        if self.calls_tally is not None:
+            self.calls_tally.close_when_done()
+        for tally in list(self.tallies):
+            if tally.is_over():
+                tally.close()
+
     def join(self) -> None:
         """Wait for all lanes."""
         for lane in list(self.lanes):
@@ -273,6 +282,7 @@ def finish_all() -> None:
         crew.finish(wait=False, cancel=False)
     for crew in crews:
         crew.join()
+        crew.close_tallies()
 
 
 def forget_all() -> None:

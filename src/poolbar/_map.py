@@ -11,6 +11,7 @@ held, the backlog's comes first. The caller waits on ``_news``; lanes and the ba
 
 from __future__ import annotations
 
+import bisect
 import threading
 import time
 from collections import deque
@@ -58,6 +59,10 @@ class Chunk(NamedTuple):
     size: int  # in bytes, as pickled
 
 
+def _start_of(part: tuple[int, list[Any]]) -> int:
+    return part[0]
+
+
 class Run:
     """The tasks of one ``map``."""
 
@@ -71,7 +76,7 @@ class Run:
         self._ordered = ordered
         self._buffersize = buffersize
         # guarded by the backlog's lock
-        self._returned: deque[tuple[int, list[Any]]] = deque()
+        self._returned: list[tuple[int, list[Any]]] = []  # in order
         self._next_index = 0  # of the next task to take from the inputs
         self._unbounded = False  # the executor is shutting down: all that was asked for is run
         # guarded by _news
@@ -110,10 +115,12 @@ class Run:
     def take(self, size: int) -> Batch:
         """Take up to ``size`` tasks: those that came back first."""
         if self._returned:
-            start, items = self._returned.popleft()
+            start, items = self._returned[0]
             if len(items) > size:
-                self._returned.appendleft((start + size, items[size:]))
+                self._returned[0] = (start + size, items[size:])
                 items = items[:size]
+            else:
+                del self._returned[0]
         else:
             start = self._next_index
             items = self._inputs.take(min(size, self.available()))
@@ -135,7 +142,8 @@ class Run:
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started."""
-        self._returned.appendleft((batch.start + position, items))
+        # In the order of the tasks, whichever lane comes first: those that wait for each other start together.
+        bisect.insort(self._returned, (batch.start + position, items), key=_start_of)
         with self._news:
             self._in_flight -= len(items)
             self._news.notify_all()
@@ -182,14 +190,20 @@ class Run:
 
     # --- the caller's side
 
-    def start(self) -> None:
-        """Pull the first window and put the run into the backlog. Called once, by the thread that calls ``map``."""
+    def start(self) -> bool:
+        """Put the run into the backlog and pull the first window; False: the backlog is closed.
+
+        Called once, by the thread that calls ``map``.
+        """
         inputs = self._inputs
         if inputs.exhausted:
             self._pulled = inputs.ready()
         with self._backlog.lock:
+            if self._backlog.closed:
+                return False
             self._backlog.put_run(self)
         self._top_up()
+        return True
 
     def pull_the_rest(self) -> None:
         """Pull all that is left: nobody will read it, or the executor shuts down."""
@@ -300,8 +314,16 @@ class Run:
         return value
 
     def results(self, deadline: float | None) -> Generator[Any, None, None]:
-        """Yield the results; no reference to them is kept."""
+        """Return the iterator over the results; it keeps no reference to them."""
+        generator = self._results(deadline)
+        next(generator)  # into its ``try``: from here on, dropping it is noticed
+        return generator
+
+    def _results(self, deadline: float | None) -> Generator[Any, None, None]:
+        is_read = False
         try:
+            yield
+            is_read = True
             while (chunk := self._next_chunk(deadline)) is not None:
                 _, _, values, pickled, error, _ = chunk
                 del chunk
@@ -321,7 +343,10 @@ class Run:
             if self._inputs.error is not None:
                 raise self._inputs.error
         finally:
-            self.leave()
+            if is_read:
+                self.leave()
+            else:
+                self.drop_unread()
 
     def leave(self) -> None:
         """Let go of the run: what has not started is not started. May run in any thread, in the garbage collector too."""
@@ -353,29 +378,3 @@ class Run:
     def is_pulled(self) -> bool:
         """Tell whether nothing will be pulled any more."""
         return self._inputs.exhausted or self.cancelled
-
-
-class Results:
-    """The iterator that ``map`` returns."""
-
-    def __init__(self, run: Run, timeout: float | None) -> None:
-        self._run = run
-        self._generator = run.results(None if timeout is None else time.monotonic() + timeout)
-        self._is_read = False
-
-    def __iter__(self) -> Generator[Any, None, None]:
-        # The generator itself: a loop over it saves a Python call for each result.
-        self._is_read = True
-        return self._generator
-
-    def __next__(self) -> Any:
-        self._is_read = True
-        return next(self._generator)
-
-    def close(self) -> None:
-        """Cancel what has not started, if a result has been asked for."""
-        self._generator.close()
-
-    def __del__(self) -> None:
-        if not self._is_read:
-            self._run.drop_unread()

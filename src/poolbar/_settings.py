@@ -15,8 +15,6 @@ START_METHODS = ("loky", "loky_init_main", "spawn", "forkserver", "fork")
 
 
 def _whole_number(value: Any) -> int:
-    if isinstance(value, str):
-        value = int(value)
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError
     return int(value)
@@ -30,7 +28,7 @@ def _positive(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, bool):
+    if isinstance(value, (bool, str)):
         raise TypeError
     seconds = float(value)
     if not 0 <= seconds < float("inf"):
@@ -68,6 +66,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+_FROM_TEXT: dict[Callable[[Any], Any], Callable[[str], Any]] = {_positive: int, _seconds: float}
+"""How a variable's text becomes what its parser takes."""
 
 
 class Setting(NamedTuple):
@@ -135,7 +137,8 @@ def resolve(keyword: str, given: Any, environment: Mapping[str, str] | None = No
         if value == "":
             return setting.default
     try:
-        return setting.parse(value)
+        convert = _FROM_TEXT.get(setting.parse) if given is None else None
+        return setting.parse(value if convert is None else convert(value))
     except TypeError:
         raise WrongTypeError(_complaint(setting, source, value, wrong_type=True)) from None
     except (ValueError, KeyError, AttributeError):

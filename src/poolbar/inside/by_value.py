@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 import cloudpickle
 from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 
-from .pickling import PROTOCOL, is_by_value
+from .names import PROTOCOL, is_by_value
 from .shared_main import Side, main_globals, sent_values
 
 

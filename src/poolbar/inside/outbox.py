@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from . import ledger as ledgers
-from .pickling import ATOMS, PROTOCOL, dumps
+from .names import PROTOCOL
+from .pickling import ATOMS, dumps
 from .shared_main import Side
 
 if TYPE_CHECKING:

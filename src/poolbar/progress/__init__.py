@@ -23,14 +23,15 @@ class Reporter(Protocol):
 
 
 class Counts:
-    """A snapshot of a tally."""
+    """A snapshot of a tally: tasks, and the seconds since the first was counted in."""
 
-    __slots__ = ("done", "failed", "total")
+    __slots__ = ("done", "failed", "seconds", "total")
 
     def __init__(self, done: int, failed: int, total: int | None) -> None:
         self.done = done
         self.failed = failed
         self.total = total
+        self.seconds = 0.0
 
 
 class Tally:

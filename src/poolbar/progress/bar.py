@@ -41,12 +41,22 @@ class Bar:
     def show(self, counts: Counts) -> None:
         """Draw."""
         if self._bar is None:
-            self._bar = _bar_class()(**{"total": counts.total, **self._options})
+            self._bar = self._made(counts)
         drawn = self._set(counts)
+        if self._bar.fault is not None:
+            raise self._bar.fault
         self._looks += 1
         if not drawn and (self._paused or self._looks % CLOCK_PERIODS == 0):
             self._bar.refresh()
         self._paused = False
+
+    def _made(self, counts: Counts) -> Any:
+        # It is made late, and is to show time and rate from the beginning; the delay keeps it from drawing a 0 first.
+        bar = _bar_class()(**{"delay": 1e-9, **self._options, "total": counts.total})
+        if not bar.disable:
+            bar.start_t -= counts.seconds
+            bar.last_print_t = bar.start_t
+        return bar
 
     def _set(self, counts: Counts) -> bool:
         bar = self._bar
@@ -76,6 +86,16 @@ def _bar_class() -> Any:
         """Rounds 99.6 % down, and starts no monitor thread: the painter redraws."""
 
         monitor_interval = 0
+
+        fault: Exception | None = None
+
+        def display(self, *args: Any, **kwargs: Any) -> Any:
+            # tqdm holds its lock here, and does not let it go when drawing fails.
+            try:
+                return super().display(*args, **kwargs)
+            except Exception as error:
+                self.fault = error
+                return None
 
         @staticmethod
         def format_meter(n: float, total: float | None, *args: Any, **kwargs: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class _Show:
         self.make = make
         self.since: float | None = None  # when its first task was counted in
         self.reporter: Reporter | None = None
+        self.is_broken = False
 
 
 class Painter:
@@ -75,19 +77,28 @@ class Painter:
             if counts.total == 0:
                 return
             show.since = now
+        counts.seconds = now - show.since
         quiet = show.tally.is_quiet()
         with self._drawing:
-            if show.tally.over:
+            if show.tally.over or show.is_broken:
                 return
             if show.reporter is None:
-                if quiet or now - show.since < FIRST_SHOWN_SECONDS:
+                if quiet or counts.seconds < FIRST_SHOWN_SECONDS:
                     show.since = None if quiet else show.since
                     return
-                show.reporter = show.make()
-            if quiet:
-                show.reporter.pause()
-            else:
-                show.reporter.show(counts)
+                self._try(show, lambda: setattr(show, "reporter", show.make()))
+            reporter = show.reporter
+            if reporter is not None:
+                self._try(show, reporter.pause if quiet else lambda: reporter.show(counts))
+
+    def _try(self, show: _Show, act: Callable[[], None]) -> None:
+        # A screen that is gone, an option that tqdm does not know: the bar is off, the work goes on.
+        try:
+            act()
+        except Exception as error:
+            show.is_broken = True
+            show.reporter = None
+            warnings.warn(f"poolbar shows no progress: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=1)
 
     def _finish(self, show: _Show) -> None:
         with self._lock:
@@ -95,9 +106,10 @@ class Painter:
                 return
             self._shows.remove(show)
         with self._drawing:
-            if show.reporter is not None:
-                show.reporter.finish(show.tally.counts())
-                show.reporter = None
+            reporter, show.reporter = show.reporter, None
+            if reporter is not None:
+                counts = show.tally.counts()
+                self._try(show, lambda: reporter.finish(counts))
 
     def rest(self) -> None:
         """End the thread if there is nothing to show, and wait for it."""

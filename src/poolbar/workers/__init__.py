@@ -23,8 +23,8 @@ class Sink(Protocol):
     def took(self, tasks: int, seconds: float) -> None:
         """Learn how long the tasks took, in the worker."""
 
-    def overdue(self) -> None:
-        """Learn that a task takes far longer than those before it: what is measured so far says nothing."""
+    def overdue(self, seconds: float) -> None:
+        """Learn that a task takes at least so long, far longer than those before it."""
 
     def is_awaited(self) -> bool:
         """Tell whether another worker has nothing to do while this batch goes on."""

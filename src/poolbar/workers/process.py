@@ -22,13 +22,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
-from .._errors import WorkerCrashed
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
-from ..inside.pickling import PROTOCOL, are_atoms, dumps, loads
+from ..inside.names import PROTOCOL
+from ..inside.pickling import are_atoms, dumps, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
-from .remote_errors import describe_exit, not_picklable, rebuilt
+from .remote_errors import crashed, describe_exit, not_picklable, rebuilt
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -232,6 +232,7 @@ class ProcessWorker:
             if asked_back < 0 and len(batch.items) - batch.done > 1 and not self._outcomes.is_readable(OVERDUE_SECONDS):
                 if sink.is_awaited():
                     asked_back = 1
+                    sink.overdue(OVERDUE_SECONDS)
                 elif asked_at == batch.done:
                     continue
                 asked_at = batch.done
@@ -245,7 +246,6 @@ class ProcessWorker:
             if number != self._number:
                 continue  # tasks given back after their batch had ended: the lane has them already
             if kind == messages.GIVEN_BACK:
-                sink.overdue()
                 sink.given_back(message[2])
             elif kind == messages.FAILED:
                 failed = messages.Failed._make(message)
@@ -326,7 +326,7 @@ class ProcessWorker:
                     sink.values([value], pickled, 0, False)
         code = self._bury()
         if running == batch.done < len(batch.items):
-            sink.failed(WorkerCrashed(batch.function.name, self.pid, code, describe_exit(code)), last=False)
+            sink.failed(crashed(batch.function.name, self.pid, code), last=False)
 
 
 def _send_signal(process: BaseProcess, hard: bool) -> None:

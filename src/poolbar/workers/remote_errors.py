@@ -6,7 +6,7 @@ import signal
 from concurrent.futures.process import _RemoteTraceback
 
 from .. import _messages as messages
-from .._errors import NotPicklable, NotUnpicklable, RemoteError
+from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
 from ..inside.pickling import loads
 
 
@@ -38,6 +38,14 @@ def rebuilt(failed: messages.Failed, name: str) -> BaseException:
     elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
         error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
     error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')  # type: ignore[arg-type]  # it takes a text
+    return error
+
+
+def crashed(name: str, pid: int | None, code: int | None) -> WorkerCrashed:
+    """Return the error of a task whose worker died while it ran."""
+    how = describe_exit(code)
+    error = WorkerCrashed(name, pid, code, how)
+    error.__cause__ = _RemoteTraceback(f'\n"""\nthe worker process (pid {pid}) {how}"""')  # type: ignore[arg-type]  # it takes a text
     return error
 
 
