@@ -244,6 +244,11 @@ def warm() -> Row:
     return compare("a warm `with ProgressExecutor()` and one result", "ms", "< 5 ms", {"poolbar": act}, rounds=3)
 
 
+def in_short(figure: float) -> str:
+    """Return a figure with three digits, or whole."""
+    return f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}"
+
+
 def table(rows: list[Row]) -> str:
     """Return the rows in Markdown."""
     lines = [
@@ -251,8 +256,7 @@ def table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        figures = {key: f"{statistics.median(values):,.3g}" if statistics.median(values) < 100 else f"{statistics.median(values):,.0f}"
-                   for key, values in row.figures.items()}  # fmt: skip
+        figures = {key: in_short(statistics.median(values)) for key, values in row.figures.items()}
         others = ", ".join(f"{key} {value}" for key, value in figures.items() if key != "poolbar")
         ratios = ", ".join(f"{ratio:.2f} {key}" if ratio < 10 else f"{ratio:,.0f} {key}" for key, ratio in row.ratios.items())
         lines.append(f"| {row.name} | {row.unit} | {figures['poolbar']} | {others} | {ratios} | {row.asked} |")
