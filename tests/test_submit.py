@@ -797,3 +797,22 @@ def test_workers_get_thread_limits_unless_the_user_set_them(monkeypatch: pytest.
     with poolbar.ProcessPoolExecutor(100, idle_seconds=0) as executor:
         assert executor.submit(tasks.variables, *LIMITS).result(20) == ["7", "1", "1"]
     assert os.environ.get("MKL_NUM_THREADS") is None
+
+
+def test_workers_killed_while_they_start_take_nobody_along() -> None:
+    """Before it has started, a process has no pid; a signal to none would go to the whole group, the caller too."""
+    script = """
+import poolbar
+for _ in range(20):
+    executor = poolbar.ProcessPoolExecutor(2, idle_seconds=0)
+    futures = [executor.submit(abs, -1), executor.submit(abs, -1)]
+    executor.kill_workers()
+    for future in futures:
+        assert future.cancelled() or future.exception() is not None or future.result() == 1
+    executor.shutdown()
+print("alive")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, start_new_session=True, env=environment()
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")

@@ -2,7 +2,7 @@
 
 One lock guards it. Callers of submit and map, lanes and callbacks take it, for microseconds: no code of the user's runs under it,
 no pipe is written, nothing is waited for. A lane with nothing to do sleeps on a lock of its own, ``wake``; whoever
-takes it off ``_idle`` releases that lock, once.
+takes it off ``_idle`` releases that lock.
 """
 
 from __future__ import annotations
@@ -65,6 +65,14 @@ BUSY = "busy"
 IDLE = "idle"
 
 
+def rouse(lane: Hand) -> None:
+    """Let a lane look at the backlog again. Harmless where it is awake: it looks once too often."""
+    try:
+        lane.wake.release()
+    except RuntimeError:
+        pass  # it has been roused already, and is not here yet
+
+
 class Backlog:
     """What waits, and the lanes that wait for it."""
 
@@ -106,7 +114,7 @@ class Backlog:
         """Note that tasks of a run have become available. The lock is held."""
         available = run.available()
         if available and (self._idle or self.lanes < self.most_lanes):
-            self._rouse(-(-available // run.function.pace.next_size(available, self.most_lanes)))
+            self._rouse(run.function.pace.batches(available, self.most_lanes))
 
     def _rouse(self, hands: int) -> None:
         idle = self._idle
@@ -168,7 +176,8 @@ class Backlog:
             self._wake_all()
             return False
         self._arrived(lane, IDLE)
-        self._idle.append(lane)
+        if lane not in self._idle:
+            self._idle.append(lane)
         return True
 
     def _sleep(self, lane: Hand) -> None:
@@ -191,7 +200,7 @@ class Backlog:
         lane = self._idle.pop()
         lane.state = ROUSED
         self._roused += 1
-        lane.wake.release()
+        rouse(lane)
 
     def watch(self) -> None:
         """Have an idle lane look for items that come without notice: a caller is about to pull an iterator."""
@@ -212,6 +221,8 @@ class Backlog:
             self._coming -= 1
         elif lane.state == ROUSED:
             self._roused -= 1
+        elif lane.state == IDLE and lane in self._idle:
+            self._idle.remove(lane)  # it woke without having been taken off the list
         if state == COMING:
             self._coming += 1
         lane.state = state
@@ -320,7 +331,7 @@ class Backlog:
         for lane in self._idle:
             lane.state = ROUSED
             self._roused += 1
-            lane.wake.release()
+            rouse(lane)
         self._idle.clear()
 
     def cancel_all(self, *, spare_the_first: bool) -> None:

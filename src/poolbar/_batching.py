@@ -41,6 +41,13 @@ class Pace:
         """Learn that the arguments of ``tasks`` tasks took ``size`` bytes together."""
         self.bytes = max(size / tasks, (self.bytes + size / tasks) / 2)
 
+    def batches(self, waiting: int, workers: int) -> int:
+        """Return how many batches of the next size ``waiting`` tasks make. Learns nothing."""
+        last = self.last
+        size = self.next_size(waiting, workers)
+        self.last = last
+        return -(-waiting // size)
+
     def next_size(self, waiting: int, workers: int) -> int:
         """Tasks for the next batch, of ``waiting`` ones that ``workers`` workers share."""
         if self.fixed is not None:

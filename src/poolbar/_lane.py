@@ -233,13 +233,19 @@ class Crew:
         """Take no more tasks; let lanes end when all is done."""
         if not cancel:
             self.pull_the_rest()
-        self.backlog.close()
+        self._close()
         if cancel:
             self.backlog.cancel_all(spare_the_first=True)
         if not self.lanes:
             self.end_spares()
         if wait:
             self.join()
+
+    def _close(self) -> None:
+        self.backlog.close()
+        for lane in list(self.lanes):
+            # All of them: a Ctrl-C may have come just when somebody had taken one off the idle list.
+            _backlog.rouse(lane)
 
     def abandon(self) -> None:
         """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere."""
@@ -264,7 +270,7 @@ class Crew:
     def kill(self, *, hard: bool) -> None:
         """Cancel what waits and kill the workers."""
         self.is_forced = True
-        self.backlog.close()
+        self._close()
         self.backlog.cancel_all(spare_the_first=False)
         for lane in list(self.lanes):
             worker = lane.worker

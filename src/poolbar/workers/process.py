@@ -330,11 +330,12 @@ class ProcessWorker:
 
 
 def _send_signal(process: BaseProcess, hard: bool) -> None:
-    if process.exitcode is not None:
-        return
+    pid = process.pid
+    if pid is None or process.exitcode is not None:
+        return  # not started yet, or gone already
     if hard and os.name == "posix":
         try:
-            os.kill(process.pid or 0, signal.SIGKILL)  # loky's processes have no kill()
+            os.kill(pid, signal.SIGKILL)  # loky's processes have no kill()
         except ProcessLookupError:
             pass
     else:
