@@ -69,6 +69,7 @@ def compat(session: nox.Session) -> None:
     if not has_suite("python", session):
         session.skip(f"Python {session.python} ships without test.test_concurrent_futures")
     session.install(".")
+    session.run("python", "compat/surface.py")
     session.run("python", "compat/run_suite.py", *session.posargs)
 
 
@@ -88,6 +89,7 @@ def compat_one(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "virtualenv", "-q", "-p", python, str(environment))
     scripts = environment / ("Scripts" if os.name == "nt" else "bin")
     session.run(str(scripts / "python"), "-m", "pip", "install", "-q", ".")
+    session.run(str(scripts / "python"), "compat/surface.py")
     session.run(str(scripts / "python"), "compat/run_suite.py", *session.posargs)
 
 

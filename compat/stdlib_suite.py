@@ -11,6 +11,7 @@ loky's context too, poolbar's default.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 import unittest
@@ -90,10 +91,15 @@ def main() -> int:
     if set_up is not None:
         set_up()
     result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite([test]))
+    if not result.wasSuccessful():
+        # Its executor hangs on the traceback: the module's clean-up would wait for workers that nobody ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
     unittest.case.doModuleCleanups()
     if result.skipped:
         print("SKIPPED", result.skipped[0][1])
-    return 0 if result.wasSuccessful() else 1
+    return 0
 
 
 if __name__ == "__main__":

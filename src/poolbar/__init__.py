@@ -6,6 +6,7 @@ tasks in batches that size themselves, and survives a dead worker.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers take it for typing's; importing typing would double the time of this import
@@ -60,6 +61,9 @@ _PLACES = {
     "as_completed": "concurrent.futures",
     "wait": "concurrent.futures",
 }
+
+if sys.version_info >= (3, 14):
+    _PLACES["InterpreterPoolExecutor"] = "concurrent.futures"  # the standard library's own
 
 __all__ = list(_PLACES)
 

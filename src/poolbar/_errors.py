@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
 
@@ -72,5 +73,5 @@ class WorkerCrashed(_Rebuilt, BrokenProcessPool):
         self.exit_code = exit_code
 
 
-class BrokenExecutor(_Rebuilt, BrokenProcessPool):
+class BrokenExecutor(_Rebuilt, BrokenProcessPool, BrokenThreadPool):
     """The executor cannot run tasks any more: its initializer failed, or its workers do not start."""
