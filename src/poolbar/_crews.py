@@ -21,7 +21,7 @@ def thread_crew(workers: int, name: str, initializer: Callable[..., object] | No
 
 def process_crew(workers: int, name: str, plan: Plan, tasks_per_worker: int | None) -> Crew:
     """Return a crew of processes. Those that fork are started now."""
-    from .workers.process import ProcessWorker
+    from .workers.process import ProcessWorker, warm_worker
 
     spares: list[Worker] = []
     if plan.method == "fork":
@@ -32,6 +32,6 @@ def process_crew(workers: int, name: str, plan: Plan, tasks_per_worker: int | No
             spares.append(worker)
 
     def new_worker() -> Worker:
-        return plan.warm_worker() or ProcessWorker(plan)
+        return warm_worker(plan) or ProcessWorker(plan)
 
     return Crew(workers, new_worker, thread_name_prefix=name, tasks_per_worker=tasks_per_worker, spares=spares)

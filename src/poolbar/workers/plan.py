@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..inside.pickling import dumps
 from ..inside.serve import Initializer, Main
-from .warm import shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
-
-    from .process import ProcessWorker
 
 LIMITS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -47,7 +44,12 @@ def cpu_count() -> int:
 
 
 class Plan:
-    """How to make a worker process."""
+    """How to make a worker process.
+
+    Attributes:
+        idle_seconds: how long a worker is kept for the next executor; 0: not at all.
+        key: workers of plans with equal keys can stand in for each other; None: these are not kept.
+    """
 
     def __init__(
         self,
@@ -62,8 +64,8 @@ class Plan:
         self.main = Main(by_value=self.method in _BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
         self.limits = _thread_limits(workers)
-        self._idle_seconds = idle_seconds if self._can_be_warm() else 0.0
-        self._key = self._make_key() if self._idle_seconds else None
+        self.idle_seconds = idle_seconds if self._can_be_warm() else 0.0
+        self.key = self._make_key() if self.idle_seconds else None
 
     def _initializer(self, call: Callable[..., object], arguments: tuple[Any, ...]) -> Initializer:
         if self.main.by_value:
@@ -97,25 +99,6 @@ class Plan:
         keywords: dict[str, Any] = {"env": self.limits} if self.method == "loky" else {}
         made: BaseProcess = self.context.Process(target=target, args=arguments, **keywords)
         return made
-
-    def keep(self, worker: ProcessWorker) -> bool:
-        """Put a worker on the shelf of warm ones. False: it is not to be kept."""
-        if self._key is None:
-            return False
-        return shelf.put(self._key, worker, self._idle_seconds)
-
-    def warm_worker(self) -> ProcessWorker | None:
-        """Take a worker from the shelf that is as good as one made from this plan."""
-        if self._key is None:
-            return None
-        worker = shelf.take(self._key)
-        if worker is not None and self.initializer is None:
-            try:
-                worker.reset()
-            except OSError:
-                worker.retire()
-                return None
-        return worker
 
 
 def _thread_limits(workers: int) -> dict[str, str]:

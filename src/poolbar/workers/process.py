@@ -29,6 +29,7 @@ from ..inside.pickling import are_atoms, dumps, loads
 from ..inside.serve import ASK, serve
 from . import WorkerFailed
 from .remote_errors import crashed, describe_exit, not_picklable, rebuilt
+from .warm import shelf
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -158,7 +159,8 @@ class ProcessWorker:
         """End the process and wait for it; or keep it warm for the next executor."""
         if self.process is None:
             return
-        if not spent and self._usable and self.plan.keep(self):
+        key = self.plan.key
+        if not spent and self._usable and key is not None and shelf.put(key, self, self.plan.idle_seconds):
             return
         self.retire()
 
@@ -327,6 +329,20 @@ class ProcessWorker:
         code = self._bury()
         if running == batch.done < len(batch.items):
             sink.failed(crashed(batch.function.name, self.pid, code), last=False)
+
+
+def warm_worker(plan: Plan) -> ProcessWorker | None:
+    """Take a worker from the shelf that is as good as one made from this plan."""
+    if plan.key is None:
+        return None
+    worker: ProcessWorker | None = shelf.take(plan.key)
+    if worker is not None and plan.initializer is None:
+        try:
+            worker.reset()
+        except OSError:
+            worker.retire()
+            return None
+    return worker
 
 
 def _send_signal(process: BaseProcess, hard: bool) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .process import ProcessWorker
+
+class Kept(Protocol):
+    """A worker as the shelf knows it."""
+
+    def retire(self) -> None:
+        """End, and wait for that."""
 
 
 class Shelf:
@@ -20,11 +24,11 @@ class Shelf:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._workers: list[tuple[float, Any, ProcessWorker]] = []  # the time to end it, the key, and the worker
+        self._workers: list[tuple[float, Any, Kept]] = []  # the time to end it, the key, and the worker
         self._reaper: threading.Thread | None = None
         self._closed = False
 
-    def put(self, key: Any, worker: ProcessWorker, seconds: float) -> bool:
+    def put(self, key: Any, worker: Kept, seconds: float) -> bool:
         """Keep a worker for some seconds. False: the interpreter is about to end."""
         with self._lock:
             if self._closed:
@@ -37,7 +41,7 @@ class Shelf:
                 self._changed.notify()
         return True
 
-    def take(self, key: Any) -> ProcessWorker | None:
+    def take(self, key: Any) -> Any:
         """Return a worker that was kept under this key: the one that came last, for its caches."""
         with self._lock:
             for position in range(len(self._workers) - 1, -1, -1):
