@@ -61,6 +61,15 @@ class Initializer(NamedTuple):
         function(*arguments)
 
 
+class Setup(NamedTuple):
+    """What a worker starts with."""
+
+    ledger_path: str
+    initializer: Initializer | None
+    environment: dict[str, str]  # taken where the variable is not set
+    main: Main
+
+
 class _Server:
     """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
 
@@ -231,17 +240,14 @@ def serve(
     tasks: Connection[Any, Any],
     outcomes: Connection[Any, Any],
     control: Connection[Any, Any],
-    ledger_path: str,
-    initializer: Initializer | None,
-    environment: dict[str, str],
-    main: Main,
+    setup: Setup,
 ) -> None:
     """Run a worker: the target of its process."""
     _ignore_interrupts()
-    for name, value in environment.items():
+    for name, value in setup.environment.items():
         os.environ.setdefault(name, value)
     try:
-        ledger = Ledger(ledger_path)
+        ledger = Ledger(setup.ledger_path)
     except OSError:
         return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger)
@@ -251,17 +257,17 @@ def serve(
         os.register_at_fork(after_in_child=lambda: _close(tasks, outcomes, control))
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
-    Side.main_by_value = main.by_value
-    if main.empty:
+    Side.main_by_value = setup.main.by_value
+    if setup.main.empty:
         start_main()
-    if initializer is not None:
+    if setup.initializer is not None:
         try:
-            initializer.run()
+            setup.initializer.run()
         except BaseException as error:  # whatever it is, no task can run here
             _report(error)
             outbox.initializer_failed(error)
             return
-    del initializer
+    del setup
     outbox.ready(os.getpid())
     server.serve()
 

@@ -26,7 +26,7 @@ from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
 from ..inside.names import PROTOCOL
 from ..inside.pickling import are_atoms, dumps, loads
-from ..inside.serve import ASK, serve
+from ..inside.serve import ASK, Setup, serve
 from . import WorkerFailed
 from .remote_errors import crashed, describe_exit, not_picklable, rebuilt
 from .warm import shelf
@@ -117,9 +117,9 @@ class ProcessWorker:
             self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
             self._place: ledgers.Place | None = ledgers.create()
             self._ledger = ledgers.Ledger(self._place.path)
-            arguments = (tasks, outcomes, control, self._place.path, plan.initializer, plan.limits, plan.main)
+            setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main)
             try:
-                self.process = plan.process(serve, arguments)
+                self.process = plan.process(serve, (tasks, outcomes, control, setup))
                 self.process.start()
                 _processes.add(self.process)
             except BaseException:
