@@ -88,6 +88,7 @@ class Backlog:
         self.in_flight = 0  # batches that lanes hold
         self.done = 0  # tasks whose outcome was delivered
         self.closed = False
+        self._is_dropped = False  # what had not started was dropped: so is what comes back
         self.broken: str | None = None
 
     # --- what callers do
@@ -263,9 +264,11 @@ class Backlog:
         with self.lock:
             self.in_flight -= 1
             self.done += batch.done
-            self._take_back(batch, batch.items[batch.done :], batch.done)
+            drop = self._take_back(batch, batch.items[batch.done :], batch.done)
             if self._is_over():
                 self._wake_all()
+        if drop is not None:
+            drop()
 
     def give_back(self, batch: Batch, count: int) -> None:
         """Take the last ``count`` tasks of a batch back, to the front."""
@@ -273,15 +276,22 @@ class Backlog:
             position = len(batch.items) - count
             items = batch.items[position:]
             del batch.items[position:]
-            self._take_back(batch, items, position)
+            drop = self._take_back(batch, items, position)
+        if drop is not None:
+            drop()
 
-    def _take_back(self, batch: Batch, items: list[Any], position: int) -> None:
-        if items:
-            source: Any = batch.source
-            source.give_back(batch, items, position)
-            if source not in self._entries:
-                self._entries.appendleft(source)
-            self._rouse(len(items))
+    def _take_back(self, batch: Batch, items: list[Any], position: int) -> Callable[[], None] | None:
+        if not items:
+            return None
+        source: Any = batch.source
+        source.give_back(batch, items, position)
+        if self._is_dropped:
+            dropped: Callable[[], None] | None = source.cancel()
+            return dropped
+        if source not in self._entries:
+            self._entries.appendleft(source)
+        self._rouse(len(items))
+        return None
 
     def has_idle_lanes(self) -> bool:
         """Tell whether a worker has nothing to do, or none has been started for it. Read without the lock: a hint."""
@@ -342,6 +352,7 @@ class Backlog:
                 handed them over by then.
         """
         with self.lock:
+            self._is_dropped = True
             first = self._first_calls(self._coming) if spare_the_first else []
             rest = [entry.cancel() for entry in self._entries]
             self._entries.clear()

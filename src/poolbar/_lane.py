@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ._map import Run
     from .progress import Tally
 
+LOOK_UP_SECONDS = 0.5
+"""A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
+
 MOST_FAILED_STARTS = 3
 """After so many workers in a row that did not start, the executor is broken."""
 
@@ -264,8 +267,8 @@ class Crew:
     def join(self) -> None:
         """Wait for all lanes."""
         for lane in list(self.lanes):
-            if lane.thread is not threading.current_thread():
-                lane.thread.join()
+            while lane.thread.is_alive() and lane.thread is not threading.current_thread():
+                lane.thread.join(LOOK_UP_SECONDS)
 
     def kill(self, *, hard: bool) -> None:
         """Cancel what waits and kill the workers."""

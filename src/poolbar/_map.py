@@ -44,6 +44,9 @@ WIDEST_WINDOW = 400_000
 SLOW_PULL_SECONDS = 0.002
 """What an iterator took this long to give is handed to the lanes at once."""
 
+LOOK_UP_SECONDS = 0.5
+"""The caller's waits last this long at most, one after the other."""
+
 WIDEST_STRIDE = 1024
 """Items pulled in one go from an iterator that is not slow."""
 
@@ -276,7 +279,8 @@ class Run:
 
     def _wait(self, deadline: float | None) -> None:
         if deadline is None:
-            self._news.wait()
+            # Not for ever: a Ctrl-C that comes just before the wait begins is acted on when it ends.
+            self._news.wait(LOOK_UP_SECONDS)
         elif not self._news.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
             raise FutureTimeoutError
 
