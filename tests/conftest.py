@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,13 @@ def start(executor: poolbar.ProgressExecutor, workers: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         for met in [executor.submit(tasks.meet, directory, number, workers) for number in range(workers)]:
             assert met.result(60)
+
+
+def is_released(watched: weakref.ref[Any]) -> bool:
+    """Tell whether an object is gone: at once, or, where Python runs without a GIL, when the collector has helped."""
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return watched() is None
+    return until(lambda: gc.collect() >= 0 and watched() is None, 5)
 
 
 class Gate:

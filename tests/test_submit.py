@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import tasks
-from conftest import KINDS, Gate, environment, is_gone, until
+from conftest import KINDS, Gate, environment, is_gone, is_released, until
 
 import poolbar
 
@@ -202,11 +202,11 @@ def test_results_and_arguments_are_released_with_their_future(pool: poolbar.Prog
     future = pool.submit(type, argument)
     assert future.result(20).__name__ == "Tracked"
     del argument
-    assert until(lambda: watched() is None, 5)
+    assert until(lambda: is_released(watched), 5)
     other = pool.submit(tasks.tracked)
     result = weakref.ref(other.result(20))
     del other
-    assert until(lambda: result() is None, 5)
+    assert until(lambda: is_released(result), 5)
 
 
 # --- what submit takes with it
@@ -445,7 +445,7 @@ if pid == 0:
         assert "another process" in str(error), error
     else:
         os._exit(7)
-    sys.stderr = open(os.devnull, "w")  # multiprocessing complains of children that are not its own
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # multiprocessing complains of a tracker that is not its own
     sys.exit(5)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(sum(future.result(20) for future in futures), executor.submit(abs, -1).result(20))

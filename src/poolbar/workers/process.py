@@ -228,18 +228,20 @@ class ProcessWorker:
 
     def _receive(self, batch: Batch, sink: Sink) -> None:
         receive = self._outcomes.receive
-        asked_back = asked_at = -1  # the second: how many outcomes had come
-        last = False
+        looks, ask_at = 0, 1
+        is_asked_back = last = False
         while not last:
-            if asked_back < 0 and len(batch.items) - batch.done > 1 and not self._outcomes.is_readable(OVERDUE_SECONDS):
-                if sink.is_awaited():
-                    asked_back = 1
+            if not is_asked_back and len(batch.items) - batch.done > 1 and not self._outcomes.is_readable(OVERDUE_SECONDS):
+                looks += 1
+                is_asked_back = sink.is_awaited()
+                if is_asked_back:
                     sink.overdue(OVERDUE_SECONDS)
-                elif asked_at == batch.done:
-                    continue
-                asked_at = batch.done
-                self._ask(asked_back > 0)
+                if is_asked_back or looks == ask_at:
+                    # Again after twice the time: the worker may have had nothing to send yet, or not begun.
+                    ask_at = 2 * looks
+                    self._ask(is_asked_back)
                 continue
+            looks, ask_at = 0, 1
             data = receive()
             size = len(data)
             message = loads(data)
