@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import tasks
 import poolbar
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable, Iterator
 
 for name in [name for name in os.environ if name.startswith(("POOLBAR_", "TQDM_"))]:

@@ -373,7 +373,13 @@ with poolbar.ProcessPoolExecutor(2) as executor:
 
 @POSIX
 @pytest.mark.parametrize(
-    "how", ["held[0].result()", "pass", "list(executor.map(tasks.nap, [100] * 4))", "while True: time.sleep(0.01)"]
+    "how",
+    [
+        "while True: poolbar.wait(held, timeout=0.01)",
+        "pass",
+        "list(executor.map(tasks.nap, [100] * 4))",
+        "while True: time.sleep(0.01)",
+    ],
 )
 def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: Path, how: str) -> None:
     (tmp_path / "place").mkdir()

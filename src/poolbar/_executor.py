@@ -221,7 +221,7 @@ class ProgressExecutor(Executor):
             RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
             BrokenProcessPool: no worker can be started.
         """
-        crew = self._open_crew()
+        crew = self._crew or self._start()  # whether it is open is seen below, under the lock
         if not callable(fn):
             raise TypeError(f"submit() takes a callable, not {fn!r}")
         future: Future[T] = Future()
