@@ -393,14 +393,21 @@ class ProgressExecutor(Executor):
             self._tally.close_when_done()
 
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
-        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
-            # Ctrl-C means: now.
-            with interrupts_held_off():
-                self.kill_workers()
-                self.shutdown(wait=True, cancel_futures=True)
-        else:
-            self.shutdown(wait=True)
+        try:
+            if exc_type is None or not issubclass(exc_type, KeyboardInterrupt):
+                self.shutdown(wait=True)
+                return None
+        except KeyboardInterrupt:
+            self._end_now()
+            raise
+        self._end_now()
         return None
+
+    def _end_now(self) -> None:
+        # Ctrl-C means: now.
+        with interrupts_held_off():
+            self.kill_workers()
+            self.shutdown(wait=True, cancel_futures=True)
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -49,9 +49,18 @@ def _shelf() -> Any:
     return None if warm is None else warm.shelf
 
 
+def _was_interrupted() -> bool:
+    # The program ends by a Ctrl-C that nobody caught, perhaps just before or after a ``with`` block of ours.
+    return getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
+
+
 def _at_exit() -> None:
     State.exiting = True
-    _lane.finish_all()
+    try:
+        _lane.finish_all(at_once=_was_interrupted())
+    except KeyboardInterrupt:
+        _lane.finish_all(at_once=True)
+        raise
     painter.rest()
     shelf = _shelf()
     if shelf is not None:

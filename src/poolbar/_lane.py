@@ -284,11 +284,14 @@ class Crew:
 _crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 
 
-def finish_all() -> None:
-    """Run all that was asked for of any executor, at the interpreter's exit."""
+def finish_all(*, at_once: bool) -> None:
+    """Run all that was asked for of any executor, at the interpreter's exit; or drop it and kill the workers, ``at_once``."""
     crews = list(_crews)
     for crew in crews:
-        crew.finish(wait=False, cancel=False)
+        if at_once:
+            crew.kill(hard=True)
+        else:
+            crew.finish(wait=False, cancel=False)
     for crew in crews:
         crew.join()
         crew.close_tallies()
