@@ -816,3 +816,11 @@ print("alive")
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, start_new_session=True, env=environment()
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
+
+
+def test_after_a_shutdown_a_submit_is_refused_even_if_it_does_not_pickle() -> None:
+    executor = poolbar.ProcessPoolExecutor(1)
+    assert executor.submit(abs, -1).result(60) == 1
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, threading.Lock())

@@ -40,10 +40,10 @@ class Entry(Protocol):
     def starve(self) -> None:
         """Hear that a lane would take a task and there was none."""
 
-    def cancel(self) -> Callable[[], None] | None:
+    def cancel(self) -> Callable[[], None]:
         """Drop what was not started. What is returned is called without the lock."""
 
-    def fail(self, error: Callable[[], BaseException]) -> Callable[[], None] | None:
+    def fail(self, error: Callable[[], BaseException]) -> Callable[[], None]:
         """Let what was not started end with an error, a fresh one each. What is returned is called without the lock."""
 
 
@@ -188,9 +188,6 @@ class Backlog:
         while not lane.wake.acquire(timeout=seconds):
             with self.lock:
                 if lane.state == IDLE and self._more_than(0):
-                    self._idle.remove(lane)
-                    lane.state = ROUSED
-                    self._roused += 1
                     return
                 seconds = LOOK_SECONDS if self._is_pulled() else -1
 
@@ -307,9 +304,7 @@ class Backlog:
 
     def close(self) -> None:
         """Take no more; lanes end when all that waits is done."""
-        with self.lock:
-            self.closed = True
-            self._wake_all()
+        self._locked(self._close)
 
     def nudge(self) -> None:
         """Let lanes see that a run was dropped. From anywhere: where the lock is not free, a thread waits for it."""
@@ -317,9 +312,9 @@ class Backlog:
 
     def abandon(self) -> None:
         """Close, from anywhere: the executor was dropped without a shutdown."""
-        self._from_anywhere(self._abandon)
+        self._from_anywhere(self._close)
 
-    def _abandon(self) -> None:
+    def _close(self) -> None:
         self.closed = True
         self._wake_all()
 
@@ -338,11 +333,8 @@ class Backlog:
             act()
 
     def _wake_all(self) -> None:
-        for lane in self._idle:
-            lane.state = ROUSED
-            self._roused += 1
-            rouse(lane)
-        self._idle.clear()
+        while self._idle:
+            self._wake_one()
 
     def cancel_all(self, *, spare_the_first: bool) -> None:
         """Drop all that was not started.
@@ -359,8 +351,7 @@ class Backlog:
             self._entries.extend(first)
             self._wake_all()
         for act in rest:
-            if act is not None:
-                act()
+            act()
 
     def _first_calls(self, count: int) -> list[Calls]:
         first = []
@@ -383,8 +374,7 @@ class Backlog:
             self.closed = True
             self._wake_all()
         for act in rest:
-            if act is not None:
-                act()
+            act()
 
     def figures(self) -> tuple[int, int, int]:
         """Return how many tasks wait, how many workers are busy, and how many tasks are done."""

@@ -43,22 +43,23 @@ class Pace:
 
     def batches(self, waiting: int, workers: int) -> int:
         """Return how many batches of the next size ``waiting`` tasks make. Learns nothing."""
-        last = self.last
-        size = self.next_size(waiting, workers)
-        self.last = last
-        return -(-waiting // size)
+        return -(-waiting // self._sizes(waiting, workers)[1])
 
     def next_size(self, waiting: int, workers: int) -> int:
         """Tasks for the next batch, of ``waiting`` ones that ``workers`` workers share."""
+        self.last, size = self._sizes(waiting, workers)
+        return size
+
+    def _sizes(self, waiting: int, workers: int) -> tuple[int, int]:
+        # The size that time, growth and bytes allow, and what the end of the run leaves of it.
         if self.fixed is not None:
-            return self.fixed
+            return self.last, self.fixed
         if self.seconds is None:
-            return 1
+            return self.last, 1
         seconds = max(self.seconds, 1e-9)
         size = min(int(TARGET_SECONDS / seconds), self.last * GROWTH, MOST_TASKS)
         if self.bytes:
             size = min(size, int(MOST_BYTES / self.bytes))
-        self.last = max(1, size)
         # Two batches for each worker are left at the end of a run, so that they end together.
         share = -(-waiting // (2 * workers))
-        return max(1, min(size, max(share, int(SMALLEST_SECONDS / seconds))))
+        return max(1, size), max(1, min(size, max(share, int(SMALLEST_SECONDS / seconds))))

@@ -169,10 +169,8 @@ class ProgressExecutor(Executor):
         """Make the crew. No worker is started yet, but for those that fork."""
         with self._making:
             if self._crew is None:
-                if State.exiting:
-                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-                if self._is_shut:
-                    raise RuntimeError("cannot schedule new futures after shutdown")
+                if State.exiting or self._is_shut:
+                    raise self._refusal()
                 self._is_threads = self.choice.kind == "thread"
                 join_before_children()
                 crew = self._new_crew()
@@ -202,12 +200,14 @@ class ProgressExecutor(Executor):
         if crew is None:
             return self._start()
         if crew.backlog.closed or State.exiting:
-            if crew.backlog.broken is not None:
-                raise BrokenExecutor(crew.backlog.broken)
-            if State.exiting:
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise self._refusal()
         return crew
+
+    def _refusal(self) -> RuntimeError:
+        broken = self._broken
+        if isinstance(broken, str):
+            return BrokenExecutor(broken)
+        return RuntimeError(f"cannot schedule new futures after {'interpreter ' if State.exiting else ''}shutdown")
 
     # --- submit and map
 
@@ -239,6 +239,7 @@ class ProgressExecutor(Executor):
             except (KeyboardInterrupt, ModuleIsBeingImported):
                 raise
             except BaseException as error:  # code of the user's runs while pickling
+                self._open_crew()  # after a shutdown that is what is wrong
                 return self._failed(future, fn, error)
         backlog = crew.backlog
         tally = self._tally
@@ -248,8 +249,7 @@ class ProgressExecutor(Executor):
                 backlog.put_call(function, form, (future, payload), tally)
                 return future
         tally.cancelled(1)
-        self._open_crew()
-        raise RuntimeError("cannot schedule new futures after shutdown")
+        raise self._refusal()
 
     def _function_in_thread(self, fn: Callable[..., Any]) -> Function:
         # Nothing is remembered of it: a thread takes one task at a time, whatever its pace.
@@ -318,8 +318,7 @@ class ProgressExecutor(Executor):
             raise
         if not is_open:
             run.leave()
-            self._open_crew()
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise self._refusal()
         if not run.is_pulled():
             crew.keep_pulling(run)
         return run.results(deadline)

@@ -81,7 +81,6 @@ class Run:
         # guarded by the backlog's lock
         self._returned: list[tuple[int, list[Any]]] = []  # in order
         self._next_index = 0  # of the next task to take from the inputs
-        self._unbounded = False  # the executor is shutting down: all that was asked for is run
         # guarded by _news
         self._news = threading.Condition(threading.Lock())
         self._in_order: dict[int, Chunk] = {}
@@ -98,6 +97,7 @@ class Run:
         self._owner = threading.get_ident()
         self._window = 0
         # flags that go from False to True, from any thread
+        self._unbounded = False  # the executor is shutting down: all that was asked for is run
         self.cancelled = False  # the iterator was dropped halfway: what has not started is not started
         self.unwatched = False  # the iterator was dropped unread: tasks run, results go nowhere
 
@@ -210,9 +210,8 @@ class Run:
 
     def pull_the_rest(self) -> None:
         """Pull all that is left: nobody will read it, or the executor shuts down."""
-        with self._backlog.lock:
-            self._unbounded = True
-            self._backlog.came(self)
+        self._unbounded = True
+        self._offer()
         while not (self._inputs.exhausted or self.cancelled):
             self._pull(self._stride)
 
@@ -226,10 +225,13 @@ class Run:
             self._pulled += inputs.pull(count)
         finally:
             self.is_pulling = False
-            with backlog.lock:
-                backlog.came(self)
+            self._offer()
         if inputs.exhausted:
             self.tally.set_total(self._pulled)
+
+    def _offer(self) -> None:
+        with self._backlog.lock:
+            self._backlog.came(self)
 
     def _room(self) -> int:
         if self._buffersize is not None:
@@ -292,7 +294,14 @@ class Run:
     def _is_over(self) -> bool:
         if self._end is not None and not self._in_flight:
             raise self._end()
+        return self._is_all_read()
+
+    def _is_all_read(self) -> bool:
         return self._inputs.exhausted and self._read == self._pulled
+
+    def _forget_results(self) -> None:
+        self._in_order.clear()
+        self._as_they_came.clear()
 
     def _account(self, chunk: Chunk) -> None:
         with self._news:
@@ -301,15 +310,13 @@ class Run:
         if self._buffersize is None:
             self._read += chunk.tasks
         if was_full:
-            with self._backlog.lock:
-                self._backlog.came(self)
+            self._offer()
 
     def _load(self, value: Any, pickled: bool) -> Any:
         if self._buffersize is not None:
             self._read += 1
             self._top_up()
-            with self._backlog.lock:
-                self._backlog.came(self)
+            self._offer()
         if pickled:
             try:
                 return loads(value)
@@ -354,10 +361,9 @@ class Run:
 
     def leave(self) -> None:
         """Let go of the run: what has not started is not started. May run in any thread, in the garbage collector too."""
-        is_complete = self._inputs.exhausted and self._read == self._pulled
+        is_complete = self._is_all_read()
         self.cancelled = True
-        self._in_order.clear()
-        self._as_they_came.clear()
+        self._forget_results()
         if not is_complete:
             self._inputs.drop()
             self._backlog.nudge()
@@ -366,8 +372,7 @@ class Run:
     def drop_unread(self) -> None:
         """Run all tasks, as the standard library does, and keep no results. What is not pulled yet is pulled here."""
         self.unwatched = True
-        self._in_order.clear()
-        self._as_they_came.clear()
+        self._forget_results()
         self.tally.close_when_done()
         lock = self._backlog.lock
         if self._inputs.exhausted or threading.get_ident() != self._owner:
