@@ -25,12 +25,25 @@ FLOORS = [
     {"_errors", "_messages"},
     {"inside", "_batching", "_choice", "_settings"},
     {"workers", "progress"},
-    {"_function", "_inputs", "_batch", "_backlog", "_calls", "_lane", "_map", "_crews", "_exit"},
+    {
+        "_backlog",
+        "_batch",
+        "_calls",
+        "_crews",
+        "_exit",
+        "_function",
+        "_inputs",
+        "_lane",
+        "_map",
+        "_memory",
+        "_options",
+        "_shown",
+    },
     {"_executor", "_presets"},
     {"__init__"},
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
-TYPES_ONLY = {("workers/__init__", "_batch"), ("workers/process", "_batch"), ("workers/thread", "_batch")}
+TYPES_ONLY = {(f"workers/{name}", "_batch") for name in ("__init__", "process", "sending", "thread", "watch")}
 LAZY_FACE = {"__init__"}
 
 

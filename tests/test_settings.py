@@ -23,6 +23,9 @@ GOOD: dict[str, st.SearchStrategy[tuple[Any, str, Any]]] = {
     "mp_context": st.tuples(st.sampled_from(START_METHODS), st.sampled_from(START_METHODS)).map(lambda t: (*t, t[1])),
     "progress": st.tuples(st.booleans(), st.sampled_from(["on", "1", "TRUE", "yes"])).map(lambda t: (*t, True)),
     "idle_seconds": st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1])),
+    "retries": st.tuples(st.integers(0, 9), st.integers(0, 9).map(str)).map(lambda t: (*t, int(t[1]))),
+    "task_timeout": (above := st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1]))),
+    "worker_memory_mb": above,
     "desc": st.tuples(st.text(), st.text(min_size=1)).map(lambda t: (*t, t[1])),
 }
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._errors import NotUnpicklable as NotUnpicklable
     from ._errors import RemoteError as RemoteError
     from ._errors import SettingError as SettingError
+    from ._errors import TaskTimeout as TaskTimeout
     from ._errors import WorkerCrashed as WorkerCrashed
     from ._executor import ProgressExecutor as ProgressExecutor
     from ._executor import shutdown_warm_workers as shutdown_warm_workers
@@ -48,6 +49,7 @@ _PLACES = {
     "NotUnpicklable": "poolbar._errors",
     "RemoteError": "poolbar._errors",
     "SettingError": "poolbar._errors",
+    "TaskTimeout": "poolbar._errors",
     "WorkerCrashed": "poolbar._errors",
     "ALL_COMPLETED": "concurrent.futures",
     "FIRST_COMPLETED": "concurrent.futures",

@@ -277,17 +277,34 @@ class Backlog:
         if drop is not None:
             drop()
 
+    def tried(self, batch: Batch, started: bool) -> int:
+        """Count a try of the next task of a batch, whose worker died; return how many there were."""
+        with self.lock:
+            return batch.source.tried(batch, started)
+
+    def try_again(self, batch: Batch) -> None:
+        """Take the next task of a batch back, to the front; it is taken alone."""
+        with self.lock:
+            batch.source.try_again(batch)
+            batch.done += 1
+            self.done -= 1  # ``finished`` counts it in
+            drop = self._came_back(batch.source)
+        if drop is not None:
+            drop()
+
     def _take_back(self, batch: Batch, items: list[Any], position: int) -> Callable[[], None] | None:
         if not items:
             return None
-        source: Any = batch.source
-        source.give_back(batch, items, position)
+        batch.source.give_back(batch, items, position)
+        return self._came_back(batch.source, len(items))
+
+    def _came_back(self, source: Any, tasks: int = 1) -> Callable[[], None] | None:
         if self._is_dropped:
             dropped: Callable[[], None] | None = source.cancel()
             return dropped
         if source not in self._entries:
             self._entries.appendleft(source)
-        self._rouse(len(items))
+        self._rouse(tasks)
         return None
 
     def has_idle_lanes(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _messages as messages
+from ._shown import call_text, sealed_call_text
 
 if TYPE_CHECKING:
     from ._function import Function
@@ -22,8 +23,23 @@ class Source(Protocol):
     def payloads(self, batch: Batch) -> list[Any]:
         """Return what a message says of each task, in the batch's ``form``. The list may be the batch's own."""
 
+    def payload(self, batch: Batch, position: int) -> Any:
+        """Return the same of one task whose outcome has not come."""
+
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started, the first of them at ``position``. The backlog's lock is held."""
+
+    def tried(self, batch: Batch, started: bool) -> int:
+        """Count a try of the next task of ``batch`` whose worker died; return how many there were.
+
+        Those in which it was ``started`` are counted apart from those in which it was not. The backlog's lock is held.
+        """
+
+    def try_again(self, batch: Batch) -> None:
+        """Take back the next task of ``batch``, to be taken alone. The backlog's lock is held."""
+
+    def killed(self, batch: Batch) -> None:
+        """Hear that the next task of ``batch`` was ended on request."""
 
 
 class Batch:
@@ -47,10 +63,16 @@ class Batch:
 
     def arguments(self, position: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what a worker in this process calls the function with."""
-        payload = self.source.payloads(self)[position]
+        payload = self.source.payload(self, position)
         if self.form == messages.SINGLE:
             return (payload,), {}
         if self.form == messages.STARRED:
             return payload, {}
         pair: tuple[tuple[Any, ...], dict[str, Any]] = payload
         return pair
+
+    def next_call(self) -> str:
+        """Return the call of the next task in short form."""
+        if self.form == messages.SEALED and self.function.call is None:
+            return sealed_call_text(self.function.name, self.source.payload(self, self.done))
+        return call_text(self.function.name, *self.arguments(self.done))

@@ -11,7 +11,7 @@ SMALLEST_SECONDS = 0.0005
 GROWTH = 4
 """A batch is at most this many times as large as the last one, so that a fast beginning does not hide a slow task."""
 
-MOST_TASKS = 32_000  # a ledger has 32,764 slots
+MOST_TASKS = 32_000  # a ledger has 32,762 slots
 MOST_BYTES = 1 << 20
 """Arguments of one batch, in bytes as pickled; a single task may be larger."""
 

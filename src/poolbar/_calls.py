@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch
@@ -23,29 +24,33 @@ Call = tuple["Future[Any]", Any]
 class Calls:
     """Submitted tasks of one function that follow each other in the backlog."""
 
-    __slots__ = ("form", "function", "tally", "tasks")
+    __slots__ = ("_again", "_tries", "form", "function", "tally", "tasks")
 
     def __init__(self, function: Function, form: int, tally: Tally) -> None:
         self.function = function
         self.form = form
         self.tally = tally
         self.tasks: deque[Call] = deque()
+        self._again: deque[Call] = deque()  # to be tried again, each alone
+        self._tries: dict[tuple[Future[Any], bool], int] = {}  # of tasks whose worker died: started or not, how often
 
     is_pulling = False
 
     def available(self) -> int:
         """Return how many tasks wait."""
-        return len(self.tasks)
+        return len(self.tasks) + len(self._again)
 
     def take(self, size: int) -> Batch:
         """Take up to ``size`` tasks."""
         tasks = self.tasks
+        if self._again:
+            tasks, size = self._again, 1
         items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
         return Batch(self, self.function, items, self.form)
 
     def is_finished(self) -> bool:
         """Tell whether nothing waits here."""
-        return not self.tasks
+        return not (self.tasks or self._again)
 
     def starve(self) -> None:
         """Do nothing: more tasks come when somebody submits them."""
@@ -58,10 +63,13 @@ class Calls:
         for position, value in enumerate(values, done):
             future = items[position][0]
             items[position] = None  # the outcome is delivered: neither it nor the arguments are kept
-            if pickled:
-                self._set_unpickled(future, value)
-            else:
-                future.set_result(value)
+            try:
+                if pickled:
+                    self._set_unpickled(future, value)
+                else:
+                    future.set_result(value)
+            except InvalidStateError:
+                future.set_running_or_notify_cancel()  # it was killed where it waited, and ran all the same
             del future, value
 
     def _set_unpickled(self, future: Future[Any], pickled: bytes) -> None:
@@ -76,12 +84,47 @@ class Calls:
         """Return the arguments of the tasks."""
         return [call[1] for call in batch.items]
 
+    def payload(self, batch: Batch, position: int) -> Any:
+        """Return the arguments of one task."""
+        return batch.items[position][1]
+
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Set the exception of the next task's future."""
         future = batch.items[batch.done][0]
         batch.items[batch.done] = None
         self.tally.ended(0, 1)
-        future.set_exception(error)
+        try:
+            future.set_exception(error)
+        except InvalidStateError:
+            future.set_running_or_notify_cancel()
+
+    def killed(self, batch: Batch) -> None:
+        """Cancel the future of the next task, which was running."""
+        future = batch.items[batch.done][0]
+        batch.items[batch.done] = None
+        self.tally.cancelled(1)
+        withdraw(future)
+        future.set_running_or_notify_cancel()
+
+    def tried(self, batch: Batch, started: bool) -> int:
+        """Count a try of the next task."""
+        key = batch.items[batch.done][0], started
+        self._tries[key] = tries = self._tries.get(key, 0) + 1
+        return tries
+
+    def try_again(self, batch: Batch) -> None:
+        """Put the next task where it is taken alone."""
+        call = batch.items[batch.done]
+        batch.items[batch.done] = None
+        _unmark_running(call[0])
+        self._again.append(call)
+
+    def place_of(self, batch: Batch, future: Future[Any]) -> int | None:
+        """Return where in a batch a task is whose outcome has not come; None: it is not there. From any thread."""
+        for position, call in enumerate(list(batch.items)):
+            if call is not None and call[0] is future:
+                return position
+        return None
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Put tasks that were not started before those that wait here."""
@@ -91,7 +134,7 @@ class Calls:
 
     def cancel(self) -> Callable[[], None]:
         """Cancel what waits."""
-        tasks, self.tasks = self.tasks, deque()
+        tasks = self._drop()
 
         def finish() -> None:
             for future, _ in tasks:
@@ -103,7 +146,7 @@ class Calls:
 
     def fail(self, error: Callable[[], BaseException]) -> Callable[[], None]:
         """Fail what waits."""
-        tasks, self.tasks = self.tasks, deque()
+        tasks = self._drop()
 
         def finish() -> None:
             for future, _ in tasks:
@@ -112,6 +155,12 @@ class Calls:
             self.tally.ended(0, len(tasks))
 
         return finish
+
+    def _drop(self) -> list[Call]:
+        tasks = [*self._again, *self.tasks]
+        self._again.clear()
+        self.tasks.clear()
+        return tasks
 
 
 def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklable:
@@ -127,6 +176,12 @@ def _unmark_running(future: Future[Any]) -> None:
     with future._condition:
         if future._state == "RUNNING":
             future._state = "PENDING"
+
+
+def withdraw(future: Future[Any]) -> bool:
+    """Cancel a future whose task was handed to a worker. False: its outcome has come."""
+    _unmark_running(future)
+    return future.cancel()
 
 
 def claim(batch: Batch, tally: Tally) -> None:

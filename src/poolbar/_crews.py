@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._lane import Crew
+from ._memory import Memory
 from .workers.thread import ThreadWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._options import Options
     from .workers import Worker
-    from .workers.plan import Plan
 
 
 def thread_crew(workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Crew:
@@ -19,10 +20,14 @@ def thread_crew(workers: int, name: str, initializer: Callable[..., object] | No
     return Crew(workers, lambda: ThreadWorker(initializer, initargs), thread_name_prefix=name, one_at_a_time=True)
 
 
-def process_crew(workers: int, name: str, plan: Plan, tasks_per_worker: int | None) -> Crew:
-    """Return a crew of processes. Those that fork are started now."""
+def process_crew(workers: int, name: str, asked: Options) -> tuple[Crew, bool]:
+    """Return a crew of processes, and whether ``__main__`` goes to them by value. Those that fork are started now."""
+    from .workers.plan import Plan, context_of
     from .workers.process import ProcessWorker, warm_worker
 
+    idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
+    context = context_of(asked.start_method)
+    plan = Plan(context, asked.initializer, asked.initargs, workers, idle_seconds, asked.task_timeout)
     spares: list[Worker] = []
     if plan.method == "fork":
         # As the standard library does: from one thread, before there are others that could hold a lock.
@@ -34,4 +39,9 @@ def process_crew(workers: int, name: str, plan: Plan, tasks_per_worker: int | No
     def new_worker() -> Worker:
         return warm_worker(plan) or ProcessWorker(plan)
 
-    return Crew(workers, new_worker, thread_name_prefix=name, tasks_per_worker=tasks_per_worker, spares=spares)
+    memory = None if asked.worker_memory_mb is None else Memory(asked.worker_memory_mb)
+    tasks = asked.max_tasks_per_child
+    crew = Crew(
+        workers, new_worker, thread_name_prefix=name, tasks_per_worker=tasks, spares=spares, retries=asked.retries, memory=memory
+    )
+    return crew, plan.main.by_value

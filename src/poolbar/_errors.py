@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
@@ -57,20 +59,61 @@ class RemoteError(_Rebuilt, BrokenProcessPool):
         self.traceback = traceback
 
 
+def _times(tries: int) -> str:
+    return "" if tries == 1 else f" (tried {tries} times)"
+
+
 class WorkerCrashed(_Rebuilt, BrokenProcessPool):
     """The worker process died while it ran this task. Other tasks are not touched, and the executor stays usable.
 
     Attributes:
+        call: the call in short form.
         pid: of the worker.
         exit_code: the process's exit code, negative for a signal, or None where it is not known.
-        call: the call in short form.
+        tries: how often the task was tried.
+        native_traceback: what faulthandler wrote as the process crashed, as text; empty where it wrote nothing.
     """
 
-    def __init__(self, call: str, pid: int | None, exit_code: int | None, how: str) -> None:
-        super().__init__(f"{call}: the worker process that ran it (pid {pid}) {how}")
+    def __init__(
+        self, call: str, pid: int | None, exit_code: int | None, how: str, *, tries: int = 1, native_traceback: str = ""
+    ) -> None:
+        super().__init__(f"{call}: the worker process that ran it (pid {pid}) {how}{_times(tries)}")
         self.call = call
         self.pid = pid
         self.exit_code = exit_code
+        self.tries = tries
+        self.native_traceback = native_traceback
+
+
+if sys.version_info >= (3, 11):
+
+    class _TimedOut(TimeoutError):
+        """What code that waits for a future catches."""
+
+else:
+
+    class _TimedOut(FutureTimeoutError, TimeoutError):
+        """What code that waits for a future catches, by either name."""
+
+
+class TaskTimeout(_Rebuilt, _TimedOut):
+    """The task ran longer than ``task_timeout`` and was ended, its worker process with it. Other tasks are not touched.
+
+    Attributes:
+        call: the call in short form.
+        seconds: what it was allowed.
+        pid: of the worker.
+        tries: how often the task was tried.
+    """
+
+    def __init__(self, call: str, seconds: float, pid: int | None, *, tries: int = 1) -> None:
+        super().__init__(
+            f"{call}: ended after {seconds:g} s, its task_timeout, with its worker process (pid {pid}){_times(tries)}"
+        )
+        self.call = call
+        self.seconds = seconds
+        self.pid = pid
+        self.tries = tries
 
 
 class BrokenExecutor(_Rebuilt, BrokenProcessPool, BrokenThreadPool):

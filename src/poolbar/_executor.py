@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import threading
 import time
 import weakref
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _choice, _lane
+from . import _lane
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
 from ._errors import BrokenExecutor
@@ -19,7 +17,8 @@ from ._exit import State, interrupts_held_off, join_before_children
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
 from ._map import Run
-from ._settings import WrongTypeError, resolve
+from ._options import options
+from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
 from .inside.shared_main import Side
@@ -29,6 +28,7 @@ from .progress.painter import painter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ._choice import Choice
     from .progress import Reporter
 
 T = TypeVar("T")
@@ -52,6 +52,10 @@ class ProgressExecutor(Executor):
         unit: what the bar counts.
         tqdm_options: further keywords for tqdm.
         idle_seconds: how long idle worker processes are kept for the next executor; 0: not at all.
+        retries: how often a task is tried again, alone, whose worker died or that ran out of time.
+        task_timeout: seconds that a task may run, from its own start in the worker; then its worker process is replaced and
+            it fails with TaskTimeout.
+        worker_memory_mb: a worker process that has grown by more than this since its first task is replaced between tasks.
 
     Each keyword that is None comes from its ``POOLBAR_...`` variable, if that is set.
 
@@ -75,34 +79,16 @@ class ProgressExecutor(Executor):
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
         idle_seconds: float | None = None,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        worker_memory_mb: float | None = None,
         thread_name_prefix: str = "",
     ) -> None:
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        _check_max_tasks(max_tasks_per_child)
-        if not isinstance(unit, str):
-            raise WrongTypeError(f"unit must be a text, not {unit!r}")
-        if tqdm_options is not None and not isinstance(tqdm_options, dict):
-            raise WrongTypeError(f"tqdm_options must be a dict of keywords for tqdm, not {tqdm_options!r}")
-        self._initializer = initializer
-        self._initargs = tuple(initargs)
-        self._max_tasks_per_child = max_tasks_per_child
-        self._asked_workers: int | None = resolve("max_workers", max_workers)
-        self._backend: str = resolve("backend", backend)
-        self._start_method = _checked_context(mp_context)
-        self._idle_seconds: float = resolve("idle_seconds", idle_seconds)
-        self._progress: bool | None = resolve("progress", progress)
-        self._desc: str | None = resolve("desc", desc)
-        self._chunksize: int | None = resolve("chunksize", None)
-        self._buffersize: int | None = resolve("buffersize", None)
-        self._unit = unit
-        self._tqdm_options = dict(tqdm_options or {})
+        asked = {name: value for name, value in locals().items() if name != "self"}
+        self._options = options(self._fixed_kind, asked)
         self._number = next(_numbers)
         self._thread_name_prefix = thread_name_prefix or f"{type(self).__name__}-{self._number}"
-        self._needs_processes = (
-            "max_tasks_per_child" if max_tasks_per_child is not None else "mp_context" if mp_context is not None else None
-        )
-        self._chosen: _choice.Choice | None = None
+        self._chosen: Choice | None = None
         # Made at the first submit or map; _making keeps two callers from making two.
         self._making = threading.Lock()
         self._crew: _lane.Crew | None = None
@@ -111,35 +97,15 @@ class ProgressExecutor(Executor):
         self._is_threads = False
         self._tally: Tally = Untold(None)
         self._is_shut = False
-        self._check_facts()
 
     # --- what runs
 
     @property
-    def choice(self) -> _choice.Choice:
+    def choice(self) -> Choice:
         """What kind of worker was taken, how many at most, and why."""
         if self._chosen is None:
-            self._chosen = _choice.choose(self._facts())
+            self._chosen = self._options.choose()
         return self._chosen
-
-    def _facts(self) -> _choice.Facts:
-        return _choice.Facts(
-            backend=self._backend,
-            fixed=self._fixed_kind,
-            gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
-            needs_processes=self._needs_processes,
-            max_workers=self._asked_workers,
-            cpus=1 if self._asked_workers is not None or "thread" in (self._fixed_kind, self._backend) else _cpus(),
-            thread_cpus=getattr(os, "process_cpu_count", os.cpu_count)() or 1,
-        )
-
-    def _check_facts(self) -> None:
-        # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
-        _choice.choose(_choice.Facts(self._backend, self._fixed_kind, True, self._needs_processes, self._asked_workers, 1, 1))
-        if self._max_tasks_per_child is not None and _method_of(self._start_method) == "fork":
-            raise ValueError(
-                'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; supply a different mp_context.'
-            )
 
     @property
     def _max_workers(self) -> int:  # dask, joblib and others read it
@@ -149,7 +115,7 @@ class ProgressExecutor(Executor):
     def _mp_context(self) -> Any:
         from .workers.plan import context_of
 
-        return context_of(self._start_method)
+        return context_of(self._options.start_method)
 
     @property
     def _processes(self) -> dict[int, Any]:  # read by those who kill workers themselves
@@ -176,24 +142,19 @@ class ProgressExecutor(Executor):
                 crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
-                self._tally = self._new_tally(0, self._desc)
+                self._tally = self._new_tally(0, self._options.desc)
                 crew.calls_tally = self._tally
                 crew.tallies.add(self._tally)
                 self._crew = crew
             return self._crew
 
     def _new_crew(self) -> _lane.Crew:
-        workers, name = self._max_workers, self._thread_name_prefix
+        asked, workers, name = self._options, self._max_workers, self._thread_name_prefix
         if self._is_threads:
-            return thread_crew(workers, name, self._initializer, self._initargs)
-        from .workers.plan import Plan, context_of
-
-        tasks = self._max_tasks_per_child
-        idle_seconds = 0.0 if tasks is not None else self._idle_seconds
-        plan = Plan(context_of(self._start_method), self._initializer, self._initargs, workers, idle_seconds)
-        self._main_by_value = plan.main.by_value
-        self._functions = Functions(plan.main.by_value)
-        return process_crew(workers, name, plan, tasks)
+            return thread_crew(workers, name, asked.initializer, asked.initargs)
+        crew, self._main_by_value = process_crew(workers, name, asked)
+        self._functions = Functions(self._main_by_value)
+        return crew
 
     def _open_crew(self) -> _lane.Crew:
         crew = self._crew
@@ -295,8 +256,8 @@ class ProgressExecutor(Executor):
             NotPicklable: ``fn`` cannot be pickled.
             RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
         """
-        chunksize = self._chunksize if chunksize is None else resolve("chunksize", chunksize)
-        buffersize = self._buffersize if buffersize is None else resolve("buffersize", buffersize)
+        chunksize = self._options.chunksize if chunksize is None else resolve("chunksize", chunksize)
+        buffersize = self._options.buffersize if buffersize is None else resolve("buffersize", buffersize)
         if not iterables:
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
@@ -308,7 +269,7 @@ class ProgressExecutor(Executor):
         if chunksize is not None:
             function = function.in_batches_of(chunksize)
         length = inputs.length()
-        tally = self._new_tally(total if length is None else length, self._desc if desc is None else desc)
+        tally = self._new_tally(total if length is None else length, self._options.desc if desc is None else desc)
         run = Run(crew.backlog, function, inputs, tally, ordered, buffersize)
         crew.tallies.add(tally)
         try:
@@ -329,19 +290,19 @@ class ProgressExecutor(Executor):
         if not self._shows_progress():
             return Untold(total)
         tally = Tally(total)
-        unit, options = self._unit, self._tqdm_options
+        unit, tqdm_options = self._options.unit, self._options.tqdm_options
 
         def make() -> Reporter:
             from .progress.bar import Bar
 
-            return Bar(desc, unit, options)
+            return Bar(desc, unit, tqdm_options)
 
         painter.add(tally, make)
         return tally
 
     def _shows_progress(self) -> bool:
-        if self._progress is not None:
-            return self._progress
+        if self._options.progress is not None:
+            return self._options.progress
         if Side.inside_worker:
             return False  # the parent alone draws
         from .progress.bar import is_shown_by_default
@@ -375,6 +336,28 @@ class ProgressExecutor(Executor):
             crew.close_tallies()
             painter.rest()
         self._tally.close_when_done()
+
+    def kill(self, future: Future[Any]) -> bool:
+        """End a submitted task, even if it runs: its worker process is killed and replaced, and the future is cancelled.
+
+        Returns when that is done. True: the future is cancelled; False: the task had ended by itself. From a callback of a
+        future it may return at once, and the task is ended as soon as the callback returns.
+
+        Raises:
+            RuntimeError: the task runs in a thread, which cannot be stopped.
+            ValueError: the future is not of this executor.
+        """
+        if not isinstance(future, Future):
+            raise TypeError(f"kill() takes a future, not {future!r}")
+        if future.cancel():
+            return True
+        if future.done():
+            return future.cancelled()
+        if self._crew is None:
+            raise ValueError(f"{future!r} is not of this executor")
+        if self._is_threads:
+            raise RuntimeError("a task that runs in a thread cannot be killed; it can in a worker process")
+        return self._crew.kill_task(future)
 
     def terminate_workers(self) -> None:
         """Cancel what waits and end the worker processes by SIGTERM; do not wait for them. Running tasks fail."""
@@ -440,31 +423,3 @@ def shutdown_warm_workers() -> None:
     from .workers.warm import shelf
 
     shelf.clear()
-
-
-def _cpus() -> int:
-    from .workers.plan import cpu_count
-
-    return cpu_count()
-
-
-def _check_max_tasks(value: Any) -> None:
-    if value is not None:
-        if not isinstance(value, int):
-            raise TypeError("max_tasks_per_child must be an integer")
-        if value <= 0:
-            raise ValueError("max_tasks_per_child must be >= 1")
-
-
-def _checked_context(wish: Any) -> Any:
-    if wish is None or isinstance(wish, str):
-        return resolve("mp_context", wish)
-    from multiprocessing.context import BaseContext
-
-    if not isinstance(wish, BaseContext):
-        raise WrongTypeError(f"mp_context must be a start method or a multiprocessing context, not {wish!r}")
-    return wish
-
-
-def _method_of(context: Any) -> str:
-    return context if isinstance(context, str) else str(context.get_start_method())

@@ -9,24 +9,36 @@ read from its worker's pipe, which ends when the worker dies.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _backlog
 from ._backlog import Backlog
-from ._calls import Calls, claim
+from ._calls import Calls, claim, withdraw
 from ._errors import BrokenExecutor
 from .workers import Worker, WorkerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from ._batch import Batch
     from ._map import Run
+    from ._memory import Memory
     from .progress import Tally
 
 LOOK_UP_SECONDS = 0.5
 """A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
+
+KILL_PERIOD_SECONDS = 0.001
+"""How often who kills a task looks what has become of it."""
+
+LOST_SECONDS = 1.0
+"""On its way from one lane to another, a task is nowhere to be seen for microseconds, not so long."""
+
+MOST_UNREAD = 5
+"""A task at whose reading so many workers died has killed them: it may be too large for the memory there is."""
 
 MOST_FAILED_STARTS = 3
 """After so many workers in a row that did not start, the executor is broken."""
@@ -90,7 +102,8 @@ class Lane:
                     return
             else:
                 crew.failed_starts = 0
-                self.limit = crew.most_tasks
+                # Memory is compared with that after the first task: so that is sent alone.
+                self.limit = crew.most_tasks if crew.memory is None else 1
                 return
         self.worker = None
 
@@ -109,11 +122,40 @@ class Lane:
             self._backlog.finished(batch)
         if not worker.is_alive():
             self.worker = None
-        elif self._crew.tasks_per_worker is not None:
-            self.limit = self._crew.tasks_per_worker - worker.ran
-            if self.limit <= 0:
-                self.worker = None
-                worker.end(spent=True)
+        elif self._is_spent(worker):
+            self.worker = None
+            worker.end(spent=True)
+
+    def _is_spent(self, worker: Worker) -> bool:
+        crew = self._crew
+        self.limit = crew.most_tasks if crew.tasks_per_worker is None else crew.tasks_per_worker - worker.ran
+        if self.limit is not None and self.limit <= 0:
+            return True
+        return crew.memory is not None and worker.ran > 0 and crew.memory.is_outgrown(worker)
+
+    def has(self, future: Future[Any]) -> bool:
+        """Tell whether a submitted task was handed to this lane and has no outcome yet. From any thread."""
+        batch = self._batch
+        return batch is not None and isinstance(batch.source, Calls) and batch.source.place_of(batch, future) is not None
+
+    def is_current(self) -> bool:
+        """Tell whether this is the lane's own thread, in which callbacks run."""
+        return self.thread is threading.current_thread()
+
+    def end_task(self, future: Future[Any]) -> bool:
+        """End a task if it runs, or have it back if it is only about to. From any thread. True: it is being ended."""
+        batch, worker = self._batch, self.worker
+        if batch is None or worker is None or not isinstance(batch.source, Calls):
+            return False
+        position = batch.source.place_of(batch, future)
+        if position is None:
+            return False
+        if worker.end_task(batch, position):
+            return True
+        worker.ask_back()
+        if self.is_current():
+            withdraw(future)  # this very thread is the one that would take it back
+        return False
 
     # --- Sink
 
@@ -134,6 +176,27 @@ class Lane:
         if last:
             self._backlog.finishing(self)
         batch.source.failed(batch, error)
+        batch.done += 1
+
+    def lost(self, error: Callable[[int], BaseException], started: bool) -> None:
+        """Have the task whose worker is gone tried again, as often as was asked for; else deliver its error."""
+        batch = self._batch
+        assert batch is not None
+        tries = self._backlog.tried(batch, started)
+        if not started:
+            if tries < MOST_UNREAD:
+                return  # it goes back with the others
+        elif tries <= self._crew.retries and not self._crew.is_forced:
+            self._backlog.try_again(batch)
+            return
+        batch.source.failed(batch, error(tries))
+        batch.done += 1
+
+    def killed(self) -> None:
+        """Cancel the task that was ended on request."""
+        batch = self._batch
+        assert batch is not None
+        batch.source.killed(batch)
         batch.done += 1
 
     def given_back(self, count: int) -> None:
@@ -168,6 +231,8 @@ class Crew:
         one_at_a_time: bool = False,
         tasks_per_worker: int | None = None,
         spares: list[Worker] | None = None,
+        retries: int = 0,
+        memory: Memory | None = None,
     ) -> None:
         self.backlog = Backlog(workers, self._start_lane)
         self._new_worker = new_worker
@@ -175,6 +240,8 @@ class Crew:
         self.thread_name_prefix = thread_name_prefix
         self.tasks_per_worker = tasks_per_worker
         self.most_tasks = 1 if one_at_a_time else tasks_per_worker
+        self.retries = retries
+        self.memory = memory
         self.lanes: list[Lane] = []
         self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
         self.is_forced = False  # workers are being killed
@@ -269,6 +336,24 @@ class Crew:
         for lane in list(self.lanes):
             while lane.thread.is_alive() and lane.thread is not threading.current_thread():
                 lane.thread.join(LOOK_UP_SECONDS)
+
+    def kill_task(self, future: Future[Any]) -> bool:
+        """End a submitted task, whatever it does; wait until it is cancelled. False: it ended by itself.
+
+        Raises:
+            ValueError: the future is not of this executor.
+        """
+        deadline = time.monotonic() + LOST_SECONDS
+        while not (future.done() or future.cancel()):
+            lane = next((lane for lane in list(self.lanes) if lane.has(future)), None)
+            if lane is not None:
+                deadline = time.monotonic() + LOST_SECONDS
+                if lane.end_task(future) and lane.is_current():
+                    return True  # in a callback: the lane goes on, and cancels it, when that returns
+            elif time.monotonic() > deadline:
+                raise ValueError(f"{future!r} is not of this executor")
+            time.sleep(KILL_PERIOD_SECONDS)
+        return future.cancelled()
 
     def kill(self, *, hard: bool) -> None:
         """Cancel what waits and kill the workers."""

@@ -81,6 +81,7 @@ class Run:
         # guarded by the backlog's lock
         self._returned: list[tuple[int, list[Any]]] = []  # in order
         self._next_index = 0  # of the next task to take from the inputs
+        self._tries: dict[tuple[int, bool], int] = {}  # of tasks whose worker died: started or not, how often
         # guarded by _news
         self._news = threading.Condition(threading.Lock())
         self._in_order: dict[int, Chunk] = {}
@@ -151,6 +152,16 @@ class Run:
             self._in_flight -= len(items)
             self._news.notify_all()
 
+    def tried(self, batch: Batch, started: bool) -> int:
+        """Count a try of the next task."""
+        key = batch.start + batch.done, started
+        self._tries[key] = tries = self._tries.get(key, 0) + 1
+        return tries
+
+    def try_again(self, batch: Batch) -> None:
+        """Take the next task back: it comes as a part of its own, and is taken alone."""
+        self.give_back(batch, [batch.items[batch.done]], batch.done)
+
     def cancel(self) -> Callable[[], None]:
         """Drop what was not started; the caller meets CancelledError in its place."""
         return self.fail(CancelledError)
@@ -173,6 +184,13 @@ class Run:
     def payloads(self, batch: Batch) -> list[Any]:
         """Return the arguments of the tasks."""
         return batch.items
+
+    def payload(self, batch: Batch, position: int) -> Any:
+        """Return the arguments of one task."""
+        return batch.items[position]
+
+    def killed(self, batch: Batch) -> None:
+        """Do nothing: a task of a run has no future by which it could be killed."""
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""

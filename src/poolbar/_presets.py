@@ -28,10 +28,14 @@ class ProcessPoolExecutor(ProgressExecutor):
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
         idle_seconds: float | None = None,
+        retries: int | None = None,
+        task_timeout: float | None = None,
+        worker_memory_mb: float | None = None,
     ) -> None:
         super().__init__(
             max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child,
             progress=progress, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
+            retries=retries, task_timeout=task_timeout, worker_memory_mb=worker_memory_mb,
         )  # fmt: skip
 
 

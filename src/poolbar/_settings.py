@@ -36,6 +36,20 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _count(value: Any) -> int:
+    number = _whole_number(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _above_zero(value: Any) -> float:
+    number = _seconds(value)
+    if number == 0:
+        raise ValueError
+    return number
+
+
 def _switch(value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
@@ -68,7 +82,12 @@ def _text(value: Any) -> str:
     return value
 
 
-_FROM_TEXT: dict[Callable[[Any], Any], Callable[[str], Any]] = {_positive: int, _seconds: float}
+_FROM_TEXT: dict[Callable[[Any], Any], Callable[[str], Any]] = {
+    _positive: int,
+    _count: int,
+    _seconds: float,
+    _above_zero: float,
+}
 """How a variable's text becomes what its parser takes."""
 
 
@@ -113,6 +132,19 @@ TABLE = (
         "idle_seconds", "POOLBAR_IDLE_SECONDS", 10.0, _seconds, "a number of seconds, 0 or more", "seconds, 0 or more",
         "How long idle worker processes are kept for the next executor; 0: not at all.",
     ),
+    Setting(
+        "retries", "POOLBAR_RETRIES", 0, _count, "0 or more", "a whole number, 0 or more",
+        "How often a task is tried again whose worker died, or that ran out of time.",
+    ),
+    Setting(
+        "task_timeout", "POOLBAR_TASK_TIMEOUT", None, _above_zero, "a number of seconds greater than 0", "seconds, more than 0",
+        "How long a task may run; then it fails with `TaskTimeout` and its worker process is replaced. Default: for ever.",
+    ),
+    Setting(
+        "worker_memory_mb", "POOLBAR_WORKER_MEMORY_MB", None, _above_zero, "a number of megabytes greater than 0",
+        "megabytes, more than 0",
+        "A worker process that has grown by more than this since its first task is replaced between tasks. Default: never.",
+    ),
     Setting("desc", "POOLBAR_DESC", None, _text, "a text", "a text", "What stands before the bar."),
 )  # fmt: skip
 
@@ -145,8 +177,13 @@ def resolve(keyword: str, given: Any, environment: Mapping[str, str] | None = No
         raise SettingError(_complaint(setting, source, value, wrong_type=False)) from None
 
 
+def source_of(keyword: str, given: Any) -> str:
+    """Return what a setting is called where it was set: its keyword, or its variable."""
+    return keyword if given is not None else _BY_KEYWORD[keyword].variable
+
+
 def _complaint(setting: Setting, source: str, value: Any, *, wrong_type: bool) -> str:
-    rule = "an integer or None" if wrong_type and setting.parse is _positive else setting.rule
+    rule = "an integer or None" if wrong_type and setting.parse in {_positive, _count} else setting.rule
     return f"{setting.keyword} must be {rule}: {source}={value!r} cannot be used; allowed: {setting.allowed}"
 
 

@@ -141,6 +141,7 @@ class _Server:
         index = 0
         began = now = perf_counter()
         flush_at = began + FLUSH_SECONDS
+        self.ledger.run_from(0)
         while True:
             try:
                 item = take()
@@ -153,11 +154,8 @@ class _Server:
                 outbox.ended = index
                 index += 1
                 self._fail(error, last=not todo)
-                now = perf_counter()
-                flush_at = now + FLUSH_SECONDS
+                now, flush_at = self._rest(index)
                 continue
-            before = now
-            now = perf_counter()
             try:
                 if type(value) is not expected:
                     raise ValueError
@@ -168,6 +166,8 @@ class _Server:
                 self._add(value, last=not todo)
                 expected, note = outbox.expected, outbox.note
             index += 1
+            before = now
+            now = perf_counter()
             if now - before >= PROMPT_SECONDS or now >= flush_at:
                 outbox.ended = index
                 if now - began >= BUDGET_SECONDS:
@@ -175,11 +175,18 @@ class _Server:
                 del item, value
                 if not outbox.closed:
                     outbox.flush(last=not todo)
-                now = perf_counter()
-                flush_at = now + FLUSH_SECONDS
+                now, flush_at = self._rest(index)
         outbox.ended = index
         if not outbox.closed:
             outbox.flush(last=True)
+        self.ledger.rest()
+
+    def _rest(self, following: int) -> tuple[float, float]:
+        # After each task that took PROMPT_SECONDS or more: a parent that ends such a task relies on it.
+        self.ledger.rest()
+        self.ledger.run_from(following)
+        now = perf_counter()
+        return now, now + FLUSH_SECONDS
 
     def _add(self, value: Any, *, last: bool) -> None:
         try:
@@ -213,7 +220,7 @@ class _Server:
     def hand_back(self, number: int, todo: deque[Any]) -> None:
         """Hand back what is not started, but for the batch's first task: each batch that was sent gets something done."""
         count = 0
-        while len(todo) > 1 or self.ledger.running(number) is not None:
+        while len(todo) > 1 or self.ledger.has_begun(number):
             try:
                 todo.pop()
             except IndexError:
@@ -231,6 +238,32 @@ def _ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def _end_with(life: Connection[Any, Any]) -> None:
+    """Have the kernel kill this process when the far end of ``life`` is closed: when the parent is gone, whatever killed it.
+
+    The control thread does the same, but not while C code holds the GIL. Linux sends a signal of choice to the owner of a
+    descriptor on which something happens (fcntl(2): F_SETSIG, F_SETOWN, O_ASYNC). Unlike PR_SET_PDEATHSIG it does not depend on
+    which thread of the parent started this process, and needs no ctypes.
+    """
+    if sys.platform != "linux":
+        return
+    import fcntl
+    import select
+
+    try:
+        # Opened anew: owner and signal belong to the open file, which all workers would share.
+        descriptor = os.open(f"/proc/self/fd/{life.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # no /proc
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    ended = select.poll()
+    ended.register(descriptor, select.POLLIN)
+    if ended.poll(0):
+        os._exit(1)  # it was gone before
+
+
 def _close(*pipes: Connection[Any, Any]) -> None:
     for pipe in pipes:
         pipe.close()
@@ -240,21 +273,25 @@ def serve(
     tasks: Connection[Any, Any],
     outcomes: Connection[Any, Any],
     control: Connection[Any, Any],
+    life: Connection[Any, Any],
     setup: Setup,
 ) -> None:
     """Run a worker: the target of its process."""
     _ignore_interrupts()
+    _end_with(life)
     for name, value in setup.environment.items():
         os.environ.setdefault(name, value)
     try:
         ledger = Ledger(setup.ledger_path)
+        if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
+            ledger.catch_traces(setup.ledger_path)
     except OSError:
         return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger)
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
         # A child that a task forks must not hold these pipes open when this process dies.
-        os.register_at_fork(after_in_child=lambda: _close(tasks, outcomes, control))
+        os.register_at_fork(after_in_child=lambda: _close(tasks, outcomes, control, life))
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = setup.main.by_value

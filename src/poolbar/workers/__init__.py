@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._batch import Batch
 
 
@@ -16,6 +18,15 @@ class Sink(Protocol):
 
     def failed(self, error: BaseException, last: bool) -> None:
         """Take the error of the next task."""
+
+    def lost(self, error: Callable[[int], BaseException], started: bool) -> None:
+        """Hear that the worker is gone, and with it the next task, which had ``started``, or, if not, was about to be read.
+
+        ``error`` makes the task's error, given how often it was tried.
+        """
+
+    def killed(self) -> None:
+        """Hear that the next task was ended on request."""
 
     def given_back(self, count: int) -> None:
         """Take back the last ``count`` tasks of the batch: the worker will not start them."""
@@ -35,6 +46,7 @@ class Worker(Protocol):
 
     pid: int | None
     ran: int  # tasks that were run here
+    first_megabytes: float | None  # that it occupied after its first task, where somebody asked
 
     def start(self) -> None:
         """Start, and return when tasks can be run.
@@ -54,6 +66,15 @@ class Worker(Protocol):
 
     def kill(self, hard: bool) -> None:
         """End it at once, from any thread, whatever it does: by SIGKILL where ``hard``, else SIGTERM."""
+
+    def end_task(self, batch: Batch, position: int) -> bool:
+        """End the worker if it runs this task right now, from any thread. False: it does not."""
+
+    def ask_back(self) -> None:
+        """Have what it has not started handed back, from any thread."""
+
+    def megabytes(self) -> float | None:
+        """Return the memory that it occupies; None where that cannot be known."""
 
 
 class WorkerFailed(Exception):

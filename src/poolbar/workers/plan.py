@@ -48,6 +48,7 @@ class Plan:
 
     Attributes:
         idle_seconds: how long a worker is kept for the next executor; 0: not at all.
+        task_timeout: seconds that a task may take; None: as long as it likes.
         key: workers of plans with equal keys can stand in for each other; None: these are not kept.
     """
 
@@ -58,8 +59,10 @@ class Plan:
         initargs: tuple[Any, ...],
         workers: int,
         idle_seconds: float,
+        task_timeout: float | None = None,
     ) -> None:
         self.context = context
+        self.task_timeout = task_timeout
         self.method = context.get_start_method()
         self.main = Main(by_value=self.method in _BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)

@@ -5,99 +5,68 @@
 
 Three one-way pipes for each worker and no lock between processes, so that a dead worker can hold none. The lane writes a
 batch only when the worker has ended the last one and waits in a read: two full pipes never face each other. When the worker
-dies, the lane's read ends; when the parent dies, the worker's control thread ends it.
+dies, the lane's read ends; when the parent dies, the worker's control thread ends it, or the kernel (see ``starting.life``).
 """
 
 from __future__ import annotations
 
-import multiprocessing.process
 import os
-import pickle
 import signal
 import threading
 import time
-import weakref
-from collections import OrderedDict
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _messages as messages
+from .._errors import TaskTimeout
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
-from ..inside.names import PROTOCOL
-from ..inside.pickling import are_atoms, dumps, loads
+from ..inside.pickling import loads
 from ..inside.serve import ASK, Setup, serve
-from . import WorkerFailed
-from .remote_errors import crashed, describe_exit, not_picklable, rebuilt
+from . import WorkerFailed, starting
+from .remote_errors import crashed, describe_exit, rebuilt
+from .sending import Outgoing
+from .system import descendants, resident_megabytes
 from .warm import shelf
+from .watch import SHORTEST_LOOK_SECONDS, Watch
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
     from .._batch import Batch
     from . import Sink
     from .plan import Plan
 
-OVERDUE_SECONDS = 0.010
-"""No outcome of a batch for this long: a long task runs. The outcomes before it are asked for, and what is not started is asked
-back as soon as another worker has nothing to do."""
-
-MOST_FUNCTIONS = 64
-"""Functions that a worker keeps."""
-
-MOST_BATCH_BYTES = 4 << 20
-"""Pickled arguments sent in one message; a single task's may be larger."""
-
 END_SECONDS = 5.0
 """A worker whose batch is done ends in this time, or is killed: its own exit hooks hang."""
 
-_starting = threading.RLock()
-"""Held while a process is started (about 10 ms), by lanes and by callers of submit. A forked worker must not inherit the
-far ends of another's pipes, and multiprocessing's list of children is not made for several threads. A fork of the user's
-waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
-_parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
-_processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
+class Ended(NamedTuple):
+    """A task that the parent ended, by killing its worker."""
 
-
-def _hold_starts() -> None:
-    _starting.acquire()
-
-
-def _let_starts_go() -> None:
-    _starting.release()
-
-
-def _after_fork_in_child() -> None:
-    global _starting
-    _starting = threading.RLock()
-    # Were these held open here, a worker would not see its parent die.
-    for end in list(_parent_ends):
-        end.close()
-    # At this child's exit multiprocessing would join its parent's children, and fail.
-    multiprocessing.process._children.difference_update(_processes)  # type: ignore[attr-defined]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_hold_starts,
-        after_in_parent=_let_starts_go,
-        after_in_child=_after_fork_in_child,
-    )
+    number: int  # of the batch
+    position: int
+    is_late: bool  # else on request
 
 
 class ProcessWorker:
-    """The parent's end of a worker process. Owned by one lane at a time; ``kill`` may come from any thread."""
+    """The parent's end of a worker process. Owned by one lane at a time; some methods may be called from any thread.
+
+    ``_look`` is held while a task is looked at in order to end it (3 ms), by the lane or by who calls ``kill``; by the lane as it
+    begins and ends a batch and when it closes what is looked at; and while the control pipe is written. Nobody waits
+    under it for the worker.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.pid: int | None = None
         self.process: BaseProcess | None = None
         self.ran = 0
-        self._number = 0  # of the last batch
-        self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
+        self.first_megabytes: float | None = None
+        self._outgoing = Outgoing(plan.main.by_value)
         self._usable = False
+        self._look = threading.Lock()
+        self._batch: Batch | None = None  # that runs
+        self._ended: Ended | None = None
 
     # --- start and end
 
@@ -105,23 +74,23 @@ class ProcessWorker:
         """Start the process; do not wait for it."""
         plan = self.plan
         context = plan.context
-        with _starting:
+        with starting.starting:
             plan.start_trackers()
-        with _starting, _interrupts_blocked():
+        with starting.starting, starting.interrupts_blocked():
             tasks, tasks_in = context.Pipe(duplex=False)
             outcomes_out, outcomes = context.Pipe(duplex=False)
             control, control_in = context.Pipe(duplex=False)
             widen(tasks)
             widen(outcomes)
-            _parent_ends.update((tasks_in, outcomes_out, control_in))
+            starting.parent_ends.update((tasks_in, outcomes_out, control_in))
             self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
             self._place: ledgers.Place | None = ledgers.create()
             self._ledger = ledgers.Ledger(self._place.path)
             setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main)
             try:
-                self.process = plan.process(serve, (tasks, outcomes, control, setup))
+                self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
                 self.process.start()
-                _processes.add(self.process)
+                starting.processes.add(self.process)
             except BaseException:
                 self._discard()
                 raise
@@ -183,8 +152,7 @@ class ProcessWorker:
 
     def reset(self) -> None:
         """Make a warm worker as good as new. Raises OSError where it has died."""
-        self._tasks.send(pickle.dumps((messages.RESET,), PROTOCOL))
-        self._sent.clear()
+        self._tasks.send(self._outgoing.reset())
 
     def _bury(self) -> int | None:
         """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
@@ -197,8 +165,9 @@ class ProcessWorker:
                 _send_signal(process, hard=True)
                 process.join()
             code = _exit_code(process)
-        self.process = None  # it holds a pipe of its own
-        self._discard()
+        with self._look:
+            self.process = None  # it holds a pipe of its own
+            self._discard()
         return code
 
     def _discard(self) -> None:
@@ -215,39 +184,40 @@ class ProcessWorker:
     # --- batches
 
     def run(self, batch: Batch, sink: Sink) -> None:
-        """Run a batch. When the process dies, the task that ran fails, and what was not started is left in the batch."""
-        data = self._encode(batch, sink)
+        """Run a batch. When the process dies, the task that ran is lost, and what was not started is left in the batch."""
+        data = self._outgoing.message(batch, sink)
         if data is None:
             return
+        with self._look:
+            self._batch = batch
         try:
             self._tasks.send(data)
             del data
             self._receive(batch, sink)
         except (EOFError, OSError):
             self._mourn(batch, sink)
+        else:
+            with self._look:
+                self._batch = None
+            if self._ended is not None:
+                self._bury()  # the task that was to be ended had just ended by itself
 
     def _receive(self, batch: Batch, sink: Sink) -> None:
         receive = self._outcomes.receive
-        looks, ask_at = 0, 1
-        is_asked_back = last = False
+        watch = Watch(self, batch, sink, self.plan.task_timeout)
+        last = False
         while not last:
-            if not is_asked_back and len(batch.items) - batch.done > 1 and not self._outcomes.is_readable(OVERDUE_SECONDS):
-                looks += 1
-                is_asked_back = sink.is_awaited()
-                if is_asked_back:
-                    sink.overdue(OVERDUE_SECONDS)
-                if is_asked_back or looks == ask_at:
-                    # Again after twice the time: the worker may have had nothing to send yet, or not begun.
-                    ask_at = 2 * looks
-                    self._ask(is_asked_back)
+            patience = watch.patience()
+            if patience is not None and not self._outcomes.is_readable(patience):
+                watch.look()
                 continue
-            looks, ask_at = 0, 1
+            watch.heard()
             data = receive()
             size = len(data)
             message = loads(data)
             del data
             kind, number = message[:2]
-            if number != self._number:
+            if number != self._outgoing.number:
                 continue  # tasks given back after their batch had ended: the lane has them already
             if kind == messages.GIVEN_BACK:
                 sink.given_back(message[2])
@@ -266,71 +236,81 @@ class ProcessWorker:
                 sink.values(values, kind == messages.PICKLED, size, last)
                 del values
 
-    def _ask(self, for_what_is_not_started: bool) -> None:
-        try:
-            self._control.send(ASK.pack(self._number, for_what_is_not_started))
-        except OSError:
-            pass  # it is dead; what it sent before is read to the end first
-
-    def _encode(self, batch: Batch, sink: Sink) -> bytes | None:
-        """Return the message for a batch. A task whose arguments do not pickle fails here, and its batch ends before it."""
-        self._number += 1
-        function = batch.function
-        is_new = function.id not in self._sent
-        forget: tuple[int, ...] = ()
-        if is_new:
-            self._sent[function.id] = None
-            if len(self._sent) > MOST_FUNCTIONS:
-                forget = (self._sent.popitem(last=False)[0],)
-        else:
-            self._sent.move_to_end(function.id)
-        head = (messages.RUN, self._number, function.id, function.sealed if is_new else None, function.fresh)
-        payloads = batch.source.payloads(batch)
-        if batch.form == messages.SEALED:
-            return pickle.dumps((*head, messages.SEALED, payloads, forget), PROTOCOL)
-        if function.takes_atoms:
-            if are_atoms(chain.from_iterable(payloads) if batch.form == messages.STARRED else payloads):
-                data = pickle.dumps((*head, batch.form, payloads, forget), PROTOCOL)
-                function.pace.note_bytes(len(batch.items), len(data))
-                return data
-            function.takes_atoms = False
-        sealed = self._seal_items(batch, sink)
-        if not sealed:
-            if is_new:
-                del self._sent[function.id]
-            return None
-        return pickle.dumps((*head, messages.SEALED, sealed, forget), PROTOCOL)
-
-    def _seal_items(self, batch: Batch, sink: Sink) -> list[bytes]:
-        sealed: list[bytes] = []
-        size = 0
-        for position in range(len(batch.items)):
-            try:
-                data = dumps(batch.arguments(position), self.plan.main.by_value)
-            except BaseException as error:  # code of the user's runs while pickling
-                if position == 0:
-                    sink.failed(not_picklable(batch.function.name, error), last=True)
-                    return []
-                break  # it comes back as the first of another batch
-            if sealed and size + len(data) > MOST_BATCH_BYTES:
-                break
-            size += len(data)
-            sealed.append(data)
-        if len(sealed) < len(batch.items):
-            sink.given_back(len(batch.items) - len(sealed))
-        batch.function.pace.note_bytes(len(sealed), size)
-        return sealed
-
     def _mourn(self, batch: Batch, sink: Sink) -> None:
         """Settle what a dead worker had done of a batch."""
-        running = self._ledger.running(self._number)
-        if running is not None:
+        number = self._outgoing.number
+        started = min(self._ledger.started(number), len(batch.items))
+        if started:
             for index, value, pickled in self._ledger.values():
-                if index == batch.done < len(batch.items):  # those before have come through the pipe
+                if index == batch.done < started:  # those before have come through the pipe
                     sink.values([value], pickled, 0, False)
+        trace = self._ledger.trace()
+        with self._look:
+            self._batch = None
         code = self._bury()
-        if running == batch.done < len(batch.items):
-            sink.failed(crashed(batch.function.name, self.pid, code), last=False)
+        if batch.done < len(batch.items):
+            call, is_started = batch.next_call(), batch.done < started
+            if is_started and self._ended is not None and self._ended[:2] == (number, batch.done):
+                self._settle_ended(call, self._ended, sink)
+            else:
+                sink.lost(lambda tries: crashed(call, self.pid, code, trace, tries), is_started)
+
+    def _settle_ended(self, call: str, ended: Ended, sink: Sink) -> None:
+        seconds = self.plan.task_timeout
+        if ended.is_late and seconds is not None:
+            sink.lost(lambda tries: TaskTimeout(call, seconds, self.pid, tries=tries), True)
+        else:
+            sink.killed()
+
+    # --- from any thread, and for the watch
+
+    def running(self) -> int | None:
+        """Return the position of the task that runs; None where none does."""
+        return self._ledger.running(self._outgoing.number)
+
+    def ask(self, for_what_is_not_started: bool) -> None:
+        """Ask for outcomes that were not sent yet, and for tasks."""
+        with self._look:
+            try:
+                self._control.send(ASK.pack(self._outgoing.number, for_what_is_not_started))
+            except OSError:
+                pass  # it is dead; what it sent before is read to the end first
+
+    def ask_back(self) -> None:
+        """Have what it has not started handed back."""
+        self.ask(True)
+
+    def end_late_task(self, position: int) -> bool:
+        """End the process if this task, which was seen to run for long, still runs."""
+        with self._look:
+            return self._end_task(position, is_late=True)
+
+    def end_task(self, batch: Batch, position: int) -> bool:
+        """End the process if it runs this task. False: it does not."""
+        with self._look:
+            if self._batch is not batch or self.running() != position:
+                return False
+            # A task that runs for longer than this is followed by a rest: see the ledger.
+            time.sleep(SHORTEST_LOOK_SECONDS)
+            return self.running() == position and self._end_task(position, is_late=False)
+
+    def _end_task(self, position: int, *, is_late: bool) -> bool:
+        process, wish = self.process, Ended(self._outgoing.number, position, is_late)
+        if process is None or self._ended is not None:
+            return False
+        self._ledger.hold(True)
+        if self.running() != position:
+            self._ledger.hold(False)
+            return False
+        self._ended = wish
+        for pid in descendants(self.pid):
+            _kill(pid)  # what the task has started would go on for nobody
+        _send_signal(process, hard=True)
+        return True
+
+    def megabytes(self) -> float | None:
+        """Return the memory that the process occupies; None where that cannot be known."""
+        return None if self.pid is None else resident_megabytes(self.pid)
 
 
 def warm_worker(plan: Plan) -> ProcessWorker | None:
@@ -338,6 +318,8 @@ def warm_worker(plan: Plan) -> ProcessWorker | None:
     if plan.key is None:
         return None
     worker: ProcessWorker | None = shelf.take(plan.key)
+    if worker is not None:
+        worker.plan = plan  # as good as its own, but for what only this side of the pipe knows
     if worker is not None and plan.initializer is None:
         try:
             worker.reset()
@@ -352,12 +334,16 @@ def _send_signal(process: BaseProcess, hard: bool) -> None:
     if pid is None or process.exitcode is not None:
         return  # not started yet, or gone already
     if hard and os.name == "posix":
-        try:
-            os.kill(pid, signal.SIGKILL)  # loky's processes have no kill()
-        except ProcessLookupError:
-            pass
+        _kill(pid)  # loky's processes have no kill()
     else:
         process.terminate()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def _exit_code(process: BaseProcess) -> int | None:
@@ -368,15 +354,3 @@ def _exit_code(process: BaseProcess) -> int | None:
             break
         time.sleep(0.001)
     return process.exitcode
-
-
-class _interrupts_blocked:  # noqa: N801  # used as a function
-    """Blocks SIGINT in this thread, so that a process started here is born with it blocked and never dies of a Ctrl-C."""
-
-    def __enter__(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)

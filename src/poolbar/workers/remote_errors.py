@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from concurrent.futures.process import _RemoteTraceback
 
 from .. import _messages as messages
 from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
 from ..inside.pickling import loads
+
+_OUR_FRAME = os.path.join("poolbar", "inside", "")
 
 
 def not_picklable(name: str, error: BaseException) -> BaseException:
@@ -41,12 +44,25 @@ def rebuilt(failed: messages.Failed, name: str) -> BaseException:
     return error
 
 
-def crashed(name: str, pid: int | None, code: int | None) -> WorkerCrashed:
-    """Return the error of a task whose worker died while it ran."""
+def crashed(call: str, pid: int | None, code: int | None, trace: str, tries: int) -> WorkerCrashed:
+    """Return the error of a task whose worker died while it ran. ``trace`` is what faulthandler wrote."""
     how = describe_exit(code)
-    error = WorkerCrashed(name, pid, code, how)
-    error.__cause__ = _RemoteTraceback(f'\n"""\nthe worker process (pid {pid}) {how}"""')  # type: ignore[arg-type]  # it takes a text
+    native = _without_our_frames(trace)
+    error = WorkerCrashed(call, pid, code, how, tries=tries, native_traceback=native)
+    text = native or f"the worker process (pid {pid}) {how}\n"
+    error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # it takes a text
     return error
+
+
+def _without_our_frames(trace: str) -> str:
+    # The most recent call comes first: the frames that called the task come last, and are the same each time.
+    shown, is_ours = [], False
+    for line in trace.splitlines(keepends=True):
+        is_frame = line.startswith("  File ")
+        is_ours = is_frame and (is_ours or _OUR_FRAME in line)
+        if not is_ours:
+            shown.append(line)
+    return "".join(shown)
 
 
 def describe_exit(code: int | None) -> str:

@@ -20,6 +20,7 @@ class ThreadWorker:
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         self.pid: int | None = None
         self.ran = 0
+        self.first_megabytes: float | None = None
         self._initializer = initializer
         self._initargs = initargs
 
@@ -58,3 +59,14 @@ class ThreadWorker:
 
     def kill(self, hard: bool) -> None:
         """Do nothing: a thread cannot be stopped."""
+
+    def end_task(self, batch: Batch, position: int) -> bool:
+        """Return False: a thread cannot be stopped."""
+        return False
+
+    def ask_back(self) -> None:
+        """Do nothing: a thread takes one task at a time."""
+
+    def megabytes(self) -> float | None:
+        """Return None: threads share their memory."""
+        return None

@@ -1,0 +1,97 @@
+"""What a lane does while its worker shows nothing of a batch: it asks for what there is, and ends a task that is out of time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .._batch import Batch
+    from . import Sink
+
+OVERDUE_SECONDS = 0.010
+"""No outcome of a batch for this long: a long task runs. The outcomes before it are asked for, and what is not started is asked
+back as soon as another worker has nothing to do."""
+
+LOOKS = 20
+"""A task's time is looked at so many times, so that it is ended at most 5 % late."""
+
+SHORTEST_LOOK_SECONDS = 0.002
+LONGEST_LOOK_SECONDS = 0.25
+
+
+class Watched(Protocol):
+    """The worker, as its watch sees it."""
+
+    def running(self) -> int | None:
+        """Return the position in the batch of the task that runs; None where none does just now."""
+
+    def end_late_task(self, position: int) -> bool:
+        """End the worker if this task still runs."""
+
+    def ask(self, for_what_is_not_started: bool) -> None:
+        """Ask for outcomes that were not sent yet, and for tasks."""
+
+
+class Watch:
+    """The lane's patience with one batch. Used by its thread alone.
+
+    Args:
+        worker: who runs the batch.
+        batch: what runs.
+        sink: who knows whether others wait for its tasks.
+        task_timeout: seconds that a task may take; None: as long as it likes. Counted from when it was first seen to run: a
+            task is never ended early, and late by one look at most.
+    """
+
+    def __init__(self, worker: Watched, batch: Batch, sink: Sink, task_timeout: float | None) -> None:
+        self._worker = worker
+        self._batch = batch
+        self._sink = sink
+        self._limit = None if task_timeout is None else max(task_timeout, SHORTEST_LOOK_SECONDS)
+        self._looks, self._ask_at = 0, 1
+        self._is_asked_back = False
+        self._seen: int | None = None  # the task that was running at the last look,
+        self._since = 0.0  # and when it was seen first
+
+    def heard(self) -> None:
+        """Hear that a message has come."""
+        self._looks, self._ask_at = 0, 1
+
+    def patience(self) -> float | None:
+        """Return for how many seconds to wait for a message before the next look; None: until it comes."""
+        seconds = OVERDUE_SECONDS if self._may_ask() else None
+        if self._limit is None:
+            return seconds
+        look = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+        if self._seen is not None:
+            look = min(look, max(0.0, self._since + self._limit - time.monotonic()))
+        return look if seconds is None else min(look, seconds)
+
+    def look(self) -> None:
+        """Do what is to be done after so long a silence."""
+        if self._may_ask():
+            self._ask()
+        if self._limit is not None:
+            self._look_at_the_time(self._limit)
+
+    def _may_ask(self) -> bool:
+        return not self._is_asked_back and len(self._batch.items) - self._batch.done > 1
+
+    def _ask(self) -> None:
+        self._looks += 1
+        self._is_asked_back = self._sink.is_awaited()
+        if self._is_asked_back:
+            self._sink.overdue(OVERDUE_SECONDS)
+        if self._is_asked_back or self._looks == self._ask_at:
+            # Again after twice the time: the worker may have had nothing to send yet, or not begun.
+            self._ask_at = 2 * self._looks
+            self._worker.ask(self._is_asked_back)
+
+    def _look_at_the_time(self, limit: float) -> None:
+        running = self._worker.running()
+        now = time.monotonic()
+        if running != self._seen:
+            self._seen, self._since = running, now
+        elif running is not None and now - self._since >= limit and self._worker.end_late_task(running):
+            self._limit = None  # what it has sent is read to the end; then it is buried
