@@ -31,6 +31,7 @@ FLOORS = [
         "_calls",
         "_crews",
         "_exit",
+        "_failures",
         "_function",
         "_inputs",
         "_lane",

@@ -7,13 +7,14 @@ import threading
 import time
 import weakref
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _lane
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
-from ._errors import BrokenExecutor
-from ._exit import State, interrupts_held_off, join_before_children
+from ._errors import BrokenExecutor, SettingError
+from ._exit import State, end_on_sigterm, interrupts_held_off, join_before_children, leave_sigterm
+from ._failures import Failures
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
 from ._map import Run
@@ -139,6 +140,7 @@ class ProgressExecutor(Executor):
                     raise self._refusal()
                 self._is_threads = self.choice.kind == "thread"
                 join_before_children()
+                end_on_sigterm()
                 crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
@@ -235,6 +237,7 @@ class ProgressExecutor(Executor):
         ordered: bool = True,
         total: int | None = None,
         desc: str | None = None,
+        errors: Literal["raise", "collect"] = "raise",
     ) -> Iterator[T]:
         """Return an iterator over ``fn(*items)`` for the items of the iterables, taken in step.
 
@@ -249,10 +252,12 @@ class ProgressExecutor(Executor):
             ordered: False yields results as tasks end.
             total: how many tasks there will be, for the bar, where the iterables do not know.
             desc: what stands before the bar of this run.
+            errors: "raise": the error of a task is raised in its place, and ends the iteration. "collect": it is yielded in its
+                place, the run goes on, and a summary of what failed is logged at the end (logger "poolbar").
 
         Raises:
             TypeError: no iterable was given, or one is not iterable, or ``fn`` is not callable.
-            SettingError: ``chunksize`` or ``buffersize`` cannot be used.
+            SettingError: ``chunksize``, ``buffersize`` or ``errors`` cannot be used.
             NotPicklable: ``fn`` cannot be pickled.
             RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
         """
@@ -262,6 +267,8 @@ class ProgressExecutor(Executor):
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {fn!r}")
+        if errors not in {"raise", "collect"}:
+            raise SettingError(f"errors must be 'raise' or 'collect', not {errors!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         crew = self._open_crew()
         inputs = inputs_of(iterables)
@@ -270,7 +277,8 @@ class ProgressExecutor(Executor):
             function = function.in_batches_of(chunksize)
         length = inputs.length()
         tally = self._new_tally(total if length is None else length, self._options.desc if desc is None else desc)
-        run = Run(crew.backlog, function, inputs, tally, ordered, buffersize)
+        failures = Failures(function.name) if errors == "collect" else None
+        run = Run(crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures)
         crew.tallies.add(tally)
         try:
             is_open = run.start()
@@ -335,6 +343,7 @@ class ProgressExecutor(Executor):
         if wait:
             crew.close_tallies()
             painter.rest()
+            leave_sigterm()
         self._tally.close_when_done()
 
     def kill(self, future: Future[Any]) -> bool:

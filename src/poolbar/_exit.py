@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+SIGTERM_SECONDS = 0.5
+"""How long SIGTERM waits for the bars to be closed; the workers end with this process in any case."""
+
+
 class State:
     """Whether the interpreter is ending: then no executor takes tasks any more."""
 
@@ -67,7 +71,42 @@ def _at_exit() -> None:
         shelf.clear(close=True)
 
 
+def end_on_sigterm() -> None:
+    """From now on, have SIGTERM end the workers and close the bars before it ends this process, as silently as without us.
+
+    Only where nobody else has a say in what SIGTERM does, and from the main thread: Python sets handlers in no other.
+    """
+    if (
+        os.name == "posix"
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def leave_sigterm() -> None:
+    """Leave SIGTERM to the system again, if no executor is at work."""
+    if threading.current_thread() is threading.main_thread() and not _lane.any_at_work():
+        _give_sigterm_back()
+
+
+def _give_sigterm_back() -> None:
+    if os.name == "posix" and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _on_sigterm(*_: Any) -> None:
+    # The main thread, in which this runs, may hold any lock: another one does the work, and is not waited for in vain. Until it
+    # is done the main thread must not go on, or it would tell of tasks whose workers were killed.
+    ending = threading.Thread(target=_lane.drop_all, name="poolbar-sigterm", daemon=True)
+    ending.start()
+    ending.join(SIGTERM_SECONDS)
+    _give_sigterm_back()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _after_fork_in_child() -> None:
+    _give_sigterm_back()
     _lane.forget_all()
     painter.forget()
     shelf = _shelf()

@@ -382,6 +382,19 @@ def finish_all(*, at_once: bool) -> None:
         crew.close_tallies()
 
 
+def any_at_work() -> bool:
+    """Tell whether any executor has a lane."""
+    return any(crew.backlog.lanes for crew in list(_crews))
+
+
+def drop_all() -> None:
+    """Kill the workers of all executors and show the end of their runs; wait for nothing. The process is about to end."""
+    for crew in list(_crews):
+        crew.kill(hard=True)
+        for tally in list(crew.tallies):
+            tally.close()
+
+
 def forget_all() -> None:
     """In a forked child: the lanes are its parent's. Their executors here refuse work."""
     for crew in list(_crews):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ._backlog import Backlog
+    from ._failures import Failures
     from ._function import Function
     from ._inputs import Inputs
     from .progress import Tally
@@ -70,7 +71,15 @@ class Run:
     """The tasks of one ``map``."""
 
     def __init__(
-        self, backlog: Backlog, function: Function, inputs: Inputs, tally: Tally, ordered: bool, buffersize: int | None
+        self,
+        backlog: Backlog,
+        function: Function,
+        inputs: Inputs,
+        tally: Tally,
+        *,
+        ordered: bool,
+        buffersize: int | None,
+        failures: Failures | None,
     ) -> None:
         self.function = function
         self.tally = tally
@@ -78,6 +87,7 @@ class Run:
         self._inputs = inputs
         self._ordered = ordered
         self._buffersize = buffersize
+        self._failures = failures  # where errors are values; None: the first one read is raised
         # guarded by the backlog's lock
         self._returned: list[tuple[int, list[Any]]] = []  # in order
         self._next_index = 0  # of the next task to take from the inputs
@@ -194,6 +204,8 @@ class Run:
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""
+        if self._failures is not None:
+            self._failures.note(error, batch.next_call)
         self._deliver(Chunk(batch.start + batch.done, 1, [], False, error, 0))
 
     def _deliver(self, chunk: Chunk) -> None:
@@ -338,8 +350,12 @@ class Run:
         if pickled:
             try:
                 return loads(value)
-            except BaseException as error:
-                raise did_not_unpickle("result", self.function.name, error) from error
+            except BaseException as problem:
+                error = did_not_unpickle("result", self.function.name, problem)
+            if self._failures is None:
+                raise error
+            self._failures.note(error, lambda: self.function.name)
+            return error
         return value
 
     def results(self, deadline: float | None) -> Generator[Any, None, None]:
@@ -356,7 +372,9 @@ class Run:
             while (chunk := self._next_chunk(deadline)) is not None:
                 _, _, values, pickled, error, _ = chunk
                 del chunk
-                if error is not None:
+                if error is not None and self._failures is not None:
+                    yield error
+                elif error is not None:
                     try:
                         raise error
                     finally:
@@ -369,6 +387,9 @@ class Run:
                 else:
                     while values:
                         yield take()
+            if self._failures is not None:
+                self.tally.close()  # the bar first
+                self._failures.tell(self._pulled)
             if self._inputs.error is not None:
                 raise self._inputs.error
         finally:
