@@ -5,7 +5,7 @@ the parent knows exactly what a dead worker had done: which task was running, an
 
     bytes 0..8    index, in the batch, of the task that runs
     bytes 8..16   index of the first task whose value is kept here
-    bytes 16..24  number of the batch; batches count from 1
+    bytes 16..24  number of the batch; batches count from 1, -1 stands for the initializer
     bytes 24..32  how values are kept: a stream of pickles, or sealed ones, each behind its length, or a slot of 8 bytes
                   for each task
     bytes 32..40  what the worker does: LOADING the function, RUNNING a task, or RESTING between two tasks
@@ -40,6 +40,7 @@ TRACE_BYTES = 16 * 1024
 """Room for a native traceback, behind the values."""
 
 PICKLES, SEALED, INTS, FLOATS, NONES = range(5)
+INITIALIZER = -1
 LOADING, RUNNING, RESTING = range(3)
 HELD_SECONDS = 0.001
 """A held worker looks again after this time."""
@@ -92,6 +93,10 @@ class Ledger:
         head[0] = index  # first: no look from outside takes the task before for a running one
         head[4] = RUNNING
 
+    def initialize(self) -> None:
+        """Note that the initializer is about to run."""
+        self.head[2] = INITIALIZER
+
     def rest(self) -> None:
         """Note that no task runs; the outcomes of all that ran are on the pipe. Wait while the parent holds the worker."""
         head = self.head
@@ -124,6 +129,10 @@ class Ledger:
         """Keep the worker from going on after the task that it runs, or let it."""
         self.head[5] = held
         sleep(0)  # a system call, as in ``rest``
+
+    def is_initializing(self) -> bool:
+        """Tell whether the initializer ran last."""
+        return bool(self.head[2] == INITIALIZER)
 
     def running(self, number: int) -> int | None:
         """Return the index of the task of this batch that runs; None if none does."""

@@ -298,6 +298,7 @@ def serve(
     if setup.main.empty:
         start_main()
     if setup.initializer is not None:
+        ledger.initialize()
         try:
             setup.initializer.run()
         except BaseException as error:  # whatever it is, no task can run here

@@ -82,8 +82,10 @@ class WorkerFailed(Exception):
 
     Attributes:
         final: another try would end the same way.
+        killed: a signal from outside ended it before anything of the user's ran.
     """
 
-    def __init__(self, reason: str, *, final: bool) -> None:
+    def __init__(self, reason: str, *, final: bool = False, killed: bool = False) -> None:
         super().__init__(reason)
         self.final = final
+        self.killed = killed

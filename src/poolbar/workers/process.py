@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from . import Sink
     from .plan import Plan
 
+FROM_OUTSIDE = (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
+
 END_SECONDS = 5.0
 """A worker whose batch is done ends in this time, or is killed: its own exit hooks hang."""
 
@@ -112,8 +114,10 @@ class ProcessWorker:
         try:
             message = loads(self._outcomes.receive())
         except (EOFError, OSError):
+            is_initializing = self._ledger.is_initializing()
             code = self._bury()
-            raise WorkerFailed(f"it {describe_exit(code)} before it could run a task", final=False) from None
+            killed = not is_initializing and code in FROM_OUTSIDE
+            raise WorkerFailed(f"it {describe_exit(code)} before it could run a task", killed=killed) from None
         if message[0] == messages.INITIALIZER_FAILED:
             self._bury()
             raise WorkerFailed(f"its initializer raised {message[1]}", final=True)
