@@ -43,8 +43,8 @@ MOST_UNREAD = 5
 MOST_FAILED_STARTS = 3
 """After so many workers in a row that did not start, the executor is broken."""
 
-MOST_KILLED_STARTS = 100
-"""The same for workers that a signal from outside ended as they started: that says nothing of the next."""
+LONGEST_KILLED_STARTS_SECONDS = 120.0
+"""Workers that a signal from outside ended as they started say nothing of the next. After so long without one that lives, they do."""
 
 
 class Lane:
@@ -104,7 +104,8 @@ class Lane:
                 if crew.start_failed(error):
                     return
             else:
-                crew.failed_starts = crew.killed_starts = 0
+                crew.failed_starts = 0
+                crew.killed_since = None
                 # Memory is compared with that after the first task: so that is sent alone.
                 self.limit = crew.most_tasks if crew.memory is None else 1
                 return
@@ -246,7 +247,8 @@ class Crew:
         self.retries = retries
         self.memory = memory
         self.lanes: list[Lane] = []
-        self.failed_starts = self.killed_starts = 0  # in a row; written by lanes, a lost update costs one more try
+        self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
+        self.killed_since: float | None = None  # since when starting workers have been killed, one and all
         self.is_forced = False  # workers are being killed
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
         self.calls_tally: Tally | None = None
@@ -279,11 +281,14 @@ class Crew:
     def start_failed(self, error: WorkerFailed) -> bool:
         """Note that a worker did not start. True: the executor is broken."""
         if error.killed:
-            self.killed_starts += 1
+            since = self.killed_since = self.killed_since or time.monotonic()
+            is_hopeless, tries = time.monotonic() - since > LONGEST_KILLED_STARTS_SECONDS, " (one after the other, for minutes)"
         else:
             self.failed_starts += 1
-        if error.final or self.failed_starts >= MOST_FAILED_STARTS or self.killed_starts >= MOST_KILLED_STARTS:
-            tries = "" if error.final else f" ({self.failed_starts + self.killed_starts} workers in a row)"
+            is_hopeless, tries = self.failed_starts >= MOST_FAILED_STARTS, f" ({self.failed_starts} workers in a row)"
+        if error.final:
+            is_hopeless, tries = True, ""
+        if is_hopeless:
             self.break_down(f"no worker can be started: {error}{tries}")
             return True
         return False

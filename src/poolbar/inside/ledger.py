@@ -119,6 +119,8 @@ class Ledger:
         log.write(pickled)
         return True
 
+    # --- both sides
+
     def has_begun(self, number: int) -> bool:
         """Tell whether the worker has begun this batch."""
         return bool(self.head[2] == number)

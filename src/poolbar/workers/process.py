@@ -284,6 +284,14 @@ class ProcessWorker:
         """Have what it has not started handed back."""
         self.ask(True)
 
+    def has_begun(self) -> bool:
+        """Tell whether the process has begun its batch."""
+        return self._ledger.has_begun(self._outgoing.number)
+
+    def end_stuck(self) -> None:
+        """End the process, which does not read what it was sent."""
+        self.kill(hard=True)
+
     def end_late_task(self, position: int) -> bool:
         """End the process if this task, which was seen to run for long, still runs."""
         with self._look:

@@ -16,6 +16,9 @@ back as soon as another worker has nothing to do."""
 LOOKS = 20
 """A task's time is looked at so many times, so that it is ended at most 5 % late."""
 
+STUCK_SECONDS = 10.0
+"""Where tasks have a time limit, so has a worker that was sent a batch and does not begin it: this much more. It is frozen."""
+
 SHORTEST_LOOK_SECONDS = 0.002
 LONGEST_LOOK_SECONDS = 0.25
 
@@ -25,6 +28,12 @@ class Watched(Protocol):
 
     def running(self) -> int | None:
         """Return the position in the batch of the task that runs; None where none does just now."""
+
+    def has_begun(self) -> bool:
+        """Tell whether it has begun the batch."""
+
+    def end_stuck(self) -> None:
+        """End the worker, which has not begun."""
 
     def end_late_task(self, position: int) -> bool:
         """End the worker if this task still runs."""
@@ -51,8 +60,8 @@ class Watch:
         self._limit = None if task_timeout is None else max(task_timeout, SHORTEST_LOOK_SECONDS)
         self._looks, self._ask_at = 0, 1
         self._is_asked_back = False
-        self._seen: int | None = None  # the task that was running at the last look,
-        self._since = 0.0  # and when it was seen first
+        self._seen: int | None = None  # the task that was running at the last look; None: none,
+        self._since = time.monotonic()  # and since when that is so
 
     def heard(self) -> None:
         """Hear that a message has come."""
@@ -93,5 +102,9 @@ class Watch:
         now = time.monotonic()
         if running != self._seen:
             self._seen, self._since = running, now
-        elif running is not None and now - self._since >= limit and self._worker.end_late_task(running):
-            self._limit = None  # what it has sent is read to the end; then it is buried
+        elif running is not None:
+            if now - self._since >= limit and self._worker.end_late_task(running):
+                self._limit = None  # what it has sent is read to the end; then it is buried
+        elif now - self._since >= limit + STUCK_SECONDS and not self._worker.has_begun():
+            self._worker.end_stuck()
+            self._limit = None
