@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import gc
 import json
 import multiprocessing
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import loky
 
@@ -34,34 +32,15 @@ import poolbar
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for workers that are started anew
 
+import kills
+from rows import Row, compare, median_seconds, table
 from tasks import meet, nap, noop  # a module of this folder, which workers import too
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 WORKERS = 2
-ROUNDS = 7
 HERE = Path(__file__).parent
-
-
-class Row(NamedTuple):
-    """A line of the table."""
-
-    name: str
-    unit: str
-    figures: dict[str, list[float]]  # contender: one figure a round
-    asked: str
-    ratios: dict[str, float]  # to each other contender, the median of the rounds
-
-
-def median_seconds(act: Callable[[], object], times: int) -> float:
-    """Return the median time of a call."""
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        act()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
 
 
 def round_trip(pool: Any) -> float:
@@ -86,22 +65,6 @@ def mapped(pool: Any, tasks: int) -> float:
     taken = time.perf_counter() - began
     assert results == list(range(tasks))
     return tasks / taken
-
-
-def compare(name: str, unit: str, asked: str, contenders: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> Row:
-    """Run contenders in turn."""
-    figures: dict[str, list[float]] = {key: [] for key in contenders}
-    for _ in range(rounds):
-        for key, act in contenders.items():
-            gc.collect()
-            figures[key].append(act())
-    ours = figures["poolbar"]
-    ratios = {
-        key: statistics.median(mine / theirs for mine, theirs in zip(ours, values, strict=True))
-        for key, values in figures.items()
-        if key != "poolbar"
-    }
-    return Row(name, unit, figures, asked, ratios)
 
 
 def against_pools(only: str) -> Iterator[Row]:
@@ -244,25 +207,6 @@ def warm() -> Row:
     return compare("a warm `with ProgressExecutor()` and one result", "ms", "< 5 ms", {"poolbar": act}, rounds=3)
 
 
-def in_short(figure: float) -> str:
-    """Return a figure with three digits, or whole."""
-    return f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}"
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows in Markdown."""
-    lines = [
-        "| workload | unit | poolbar | others (median) | ratio to them (median of rounds) | asked |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        figures = {key: in_short(statistics.median(values)) for key, values in row.figures.items()}
-        others = ", ".join(f"{key} {value}" for key, value in figures.items() if key != "poolbar")
-        ratios = ", ".join(f"{ratio:.2f} {key}" if ratio < 10 else f"{ratio:,.0f} {key}" for key, ratio in row.ratios.items())
-        lines.append(f"| {row.name} | {row.unit} | {figures['poolbar']} | {others} | {ratios} | {row.asked} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -271,7 +215,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     rows = list(against_pools(options.only))
-    alone = {"skew": skew, "barrier": barrier, "endless": endless, "imports": imports, "warm": warm}
+    alone = {"skew": skew, "barrier": barrier, "endless": endless, "imports": imports, "warm": warm, **kills.ROWS}
     rows += [act() for name, act in alone.items() if options.only in name]
     text = table(rows)
     text += f"\n\nPython {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()}; loky {loky.__version__}."

@@ -44,7 +44,7 @@ MOST_FAILED_STARTS = 3
 """After so many workers in a row that did not start, the executor is broken."""
 
 LONGEST_KILLED_STARTS_SECONDS = 120.0
-"""Workers that a signal from outside ended as they started say nothing of the next. After so long without one that lives, they do."""
+"""Workers that a signal from outside ended as they started say nothing of the next; so long without one that lives does."""
 
 
 class Lane:
