@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, bench.
+"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
@@ -104,3 +104,17 @@ def has_suite(python: str, session: nox.Session | None = None) -> bool:
 def bench(session: nox.Session) -> None:
     session.install(".")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Random work while workers are killed: ``nox -s soak -- --minutes 20``."""
+    session.install(".")
+    session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """More games than the default suite plays: ``POOLBAR_CHAOS_EXAMPLES=200 nox -s chaos``."""
+    session.install(".[test]")
+    session.run("pytest", "tests/chaos", "-o", "timeout=0", *session.posargs)

@@ -14,7 +14,8 @@ from poolbar import _settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+BLOCKS = [found.groups("") for found in CODE.finditer(README)]  # code, and what it writes to stderr
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -26,18 +27,18 @@ def test_table_of_environment_variables_is_made_from_the_settings() -> None:
     assert between("settings") == _settings.markdown_table()
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[f"block-{number}" for number in range(1, len(BLOCKS) + 1)])
-def test_python_blocks_run_as_scripts(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("block", "told"), BLOCKS, ids=[f"block-{number}" for number in range(1, len(BLOCKS) + 1)])
+def test_python_blocks_run_as_scripts(block: str, told: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(block, encoding="utf-8")
     done = subprocess.run([sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, told)
     assert done.stdout
 
 
 def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(next(block for block in BLOCKS if "this line runs once" in block), encoding="utf-8")
+    script.write_text(next(block for block, _ in BLOCKS if "this line runs once" in block), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "this line runs once\n[7, 5, 4, 0, 0]\n"
 

@@ -246,7 +246,7 @@ def painter_and_reaper() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name in {"poolbar-painter", "poolbar-reaper"}}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(60 * EXAMPLES)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_whatever_happens_each_task_has_one_outcome_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

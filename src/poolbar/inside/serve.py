@@ -264,9 +264,13 @@ def _end_with(life: Connection[Any, Any]) -> None:
         os._exit(1)  # it was gone before
 
 
-def _close(*pipes: Connection[Any, Any]) -> None:
+def _let_go(*pipes: Connection[Any, Any]) -> None:
+    """In a child that a task forks: it must not hold these pipes open when the worker dies, nor leave a traceback for it."""
+    import faulthandler
+
     for pipe in pipes:
         pipe.close()
+    faulthandler.disable()
 
 
 def serve(
@@ -290,8 +294,7 @@ def serve(
     outbox = Outbox(sender(outcomes), ledger)
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
-        # A child that a task forks must not hold these pipes open when this process dies.
-        os.register_at_fork(after_in_child=lambda: _close(tasks, outcomes, control, life))
+        os.register_at_fork(after_in_child=lambda: _let_go(tasks, outcomes, control, life))
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = setup.main.by_value
