@@ -83,8 +83,8 @@ def test_closures_lambdas_and_local_classes_survive_the_pickling(numbers: list[i
 
 ERRORS = [
     poolbar.SettingError("text"), poolbar.NotPicklable("text"), poolbar.NotUnpicklable("text"), BrokenExecutor("text"),
-    poolbar.RemoteError("module.Type", "text", "traceback", "reason"), poolbar.WorkerCrashed("call", 5, -9, "died"),
-    poolbar.WorkerCrashed("call", None, None, "died"),
+    poolbar.RemoteError("module.Type", "text", "traceback", "reason"), poolbar.WorkerCrashed("died", "call", 5, -9, 2, "trace"),
+    poolbar.WorkerCrashed("died", "call", None, None, 1, ""), poolbar.TaskTimeout("call", 0.5, 5, tries=3),
 ]  # fmt: skip
 
 

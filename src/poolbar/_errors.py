@@ -74,10 +74,8 @@ class WorkerCrashed(_Rebuilt, BrokenProcessPool):
         native_traceback: what faulthandler wrote as the process crashed, as text; empty where it wrote nothing.
     """
 
-    def __init__(
-        self, call: str, pid: int | None, exit_code: int | None, how: str, *, tries: int = 1, native_traceback: str = ""
-    ) -> None:
-        super().__init__(f"{call}: the worker process that ran it (pid {pid}) {how}{_times(tries)}")
+    def __init__(self, text: str, call: str, pid: int | None, exit_code: int | None, tries: int, native_traceback: str) -> None:
+        super().__init__(text + _times(tries))
         self.call = call
         self.pid = pid
         self.exit_code = exit_code

@@ -23,7 +23,7 @@ from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import loads
 from ..inside.serve import ASK, Setup, serve
 from . import WorkerFailed, starting
-from .remote_errors import crashed, describe_exit, rebuilt
+from .remote_errors import Death, crashed, describe_exit, rebuilt
 from .sending import Outgoing
 from .system import descendants, resident_megabytes
 from .warm import shelf
@@ -69,6 +69,7 @@ class ProcessWorker:
         self._look = threading.Lock()
         self._batch: Batch | None = None  # that runs
         self._ended: Ended | None = None
+        self._is_ordered = False  # that it ends
 
     # --- start and end
 
@@ -150,6 +151,7 @@ class ProcessWorker:
 
     def kill(self, hard: bool) -> None:
         """Send the process SIGKILL, or SIGTERM. The lane's read then ends, and the lane does the rest."""
+        self._is_ordered = True
         process = self.process
         if process is not None:
             _send_signal(process, hard)
@@ -257,7 +259,8 @@ class ProcessWorker:
             if is_started and self._ended is not None and self._ended[:2] == (number, batch.done):
                 self._settle_ended(call, self._ended, sink)
             else:
-                sink.lost(lambda tries: crashed(call, self.pid, code, trace, tries), is_started)
+                death = Death(self.pid, code, trace, self._is_ordered, is_started)
+                sink.lost(lambda tries: crashed(call, death, tries), is_started)
 
     def _settle_ended(self, call: str, ended: Ended, sink: Sink) -> None:
         seconds = self.plan.task_timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures.process import _RemoteTraceback
+from typing import NamedTuple
 
 from .. import _messages as messages
 from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
@@ -44,12 +45,23 @@ def rebuilt(failed: messages.Failed, name: str) -> BaseException:
     return error
 
 
-def crashed(call: str, pid: int | None, code: int | None, trace: str, tries: int) -> WorkerCrashed:
-    """Return the error of a task whose worker died while it ran. ``trace`` is what faulthandler wrote."""
-    how = describe_exit(code)
-    native = _without_our_frames(trace)
-    error = WorkerCrashed(call, pid, code, how, tries=tries, native_traceback=native)
-    text = native or f"the worker process (pid {pid}) {how}\n"
+class Death(NamedTuple):
+    """How a worker process died."""
+
+    pid: int | None
+    code: int | None  # its exit code, negative for a signal
+    trace: str  # what faulthandler wrote
+    ordered: bool  # by this process, for all workers
+    started: bool  # the task had started; else it was about to be read
+
+
+def crashed(call: str, death: Death, tries: int) -> WorkerCrashed:
+    """Return the error of a task whose worker died."""
+    how = describe_exit(death.code, ordered=death.ordered)
+    told = f"the worker process that {'ran' if death.started else 'was to run'} it (pid {death.pid}) {how}"
+    native = _without_our_frames(death.trace)
+    error = WorkerCrashed(f"{call}: {told}", call, death.pid, death.code, tries, native)
+    text = native or f"{told}\n"
     error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # it takes a text
     return error
 
@@ -65,7 +77,7 @@ def _without_our_frames(trace: str) -> str:
     return "".join(shown)
 
 
-def describe_exit(code: int | None) -> str:
+def describe_exit(code: int | None, *, ordered: bool = False) -> str:
     """Say how a process ended, in words that follow "it"."""
     if code is None:
         return "died"
@@ -75,4 +87,4 @@ def describe_exit(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" and not ordered else "")
