@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import gc
 import os
 import random
@@ -51,9 +52,11 @@ class Killer(threading.Thread):
     def run(self) -> None:
         """Kill until told to end."""
         while not self.ended.wait(PERIOD_SECONDS):
-            pids = [pid for pid in list(self.executor._processes) if pid not in self.dead]
-            if pids:
-                pid = self.chance.choice(pids)
+            # Also those that are dead already and not replaced yet, in vain: were the only worker that works killed each time,
+            # faster than one starts, nothing could ever be done.
+            pids = list(self.executor._processes)
+            pid = self.chance.choice(pids) if pids else None
+            if pid is not None and pid not in self.dead:
                 self.dead.add(pid)
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -159,7 +162,12 @@ def main() -> int:
         killer = Killer(executor, random.Random(seed + 1))
         killer.start()
         while time.monotonic() - began < 60 * asked.minutes:
-            play(executor, chance, tally, directory)
+            try:
+                play(executor, chance, tally, directory)
+            except BaseException:
+                print(f"after {rounds} rounds, {killer.killed} killed: {executor!r}", file=sys.stderr, flush=True)
+                faulthandler.dump_traceback()
+                raise
             rounds += 1
             seconds = time.monotonic() - began
             if seconds >= look_at:

@@ -29,6 +29,7 @@ FLOORS = [
         "_backlog",
         "_batch",
         "_calls",
+        "_crew",
         "_crews",
         "_exit",
         "_failures",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._lane import Crew
+from ._crew import Crew
 from ._memory import Memory
 from .workers.thread import ThreadWorker
 

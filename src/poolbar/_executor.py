@@ -9,7 +9,7 @@ import weakref
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _lane
+from . import _crew
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
 from ._errors import BrokenExecutor, SettingError
@@ -92,7 +92,7 @@ class ProgressExecutor(Executor):
         self._chosen: Choice | None = None
         # Made at the first submit or map; _making keeps two callers from making two.
         self._making = threading.Lock()
-        self._crew: _lane.Crew | None = None
+        self._crew: _crew.Crew | None = None
         self._main_by_value = True
         self._functions = Functions(main_by_value=True)
         self._is_threads = False
@@ -132,7 +132,7 @@ class ProgressExecutor(Executor):
     def _broken(self) -> str | bool:
         return (self._crew is not None and self._crew.backlog.broken) or False
 
-    def _start(self) -> _lane.Crew:
+    def _start(self) -> _crew.Crew:
         """Make the crew. No worker is started yet, but for those that fork."""
         with self._making:
             if self._crew is None:
@@ -150,7 +150,7 @@ class ProgressExecutor(Executor):
                 self._crew = crew
             return self._crew
 
-    def _new_crew(self) -> _lane.Crew:
+    def _new_crew(self) -> _crew.Crew:
         asked, workers, name = self._options, self._max_workers, self._thread_name_prefix
         if self._is_threads:
             return thread_crew(workers, name, asked.initializer, asked.initargs)
@@ -158,7 +158,7 @@ class ProgressExecutor(Executor):
         self._functions = Functions(self._main_by_value)
         return crew
 
-    def _open_crew(self) -> _lane.Crew:
+    def _open_crew(self) -> _crew.Crew:
         crew = self._crew
         if crew is None:
             return self._start()

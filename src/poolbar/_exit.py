@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
-from . import _lane
+from . import _crew
 from .progress.painter import painter
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def _was_interrupted() -> bool:
 def _at_exit() -> None:
     State.exiting = True
     try:
-        _lane.finish_all(at_once=_was_interrupted())
+        _crew.finish_all(at_once=_was_interrupted())
     except KeyboardInterrupt:
-        _lane.finish_all(at_once=True)
+        _crew.finish_all(at_once=True)
         raise
     painter.rest()
     shelf = _shelf()
@@ -86,7 +86,7 @@ def end_on_sigterm() -> None:
 
 def leave_sigterm() -> None:
     """Leave SIGTERM to the system again, if no executor is at work."""
-    if threading.current_thread() is threading.main_thread() and not _lane.any_at_work():
+    if threading.current_thread() is threading.main_thread() and not _crew.any_at_work():
         _give_sigterm_back()
 
 
@@ -98,7 +98,7 @@ def _give_sigterm_back() -> None:
 def _on_sigterm(*_: Any) -> None:
     # The main thread, in which this runs, may hold any lock: another one does the work, and is not waited for in vain. Until it
     # is done the main thread must not go on, or it would tell of tasks whose workers were killed.
-    ending = threading.Thread(target=_lane.drop_all, name="poolbar-sigterm", daemon=True)
+    ending = threading.Thread(target=_crew.drop_all, name="poolbar-sigterm", daemon=True)
     ending.start()
     ending.join(SIGTERM_SECONDS)
     _give_sigterm_back()
@@ -107,7 +107,7 @@ def _on_sigterm(*_: Any) -> None:
 
 def _after_fork_in_child() -> None:
     _give_sigterm_back()
-    _lane.forget_all()
+    _crew.forget_all()
     painter.forget()
     shelf = _shelf()
     if shelf is not None:

@@ -1,4 +1,4 @@
-"""A lane: one thread of the parent that keeps one worker busy. And the crew: the lanes of an executor.
+"""A lane: one thread of the parent that keeps one worker busy.
 
     take a batch ─▶ worker.run ─▶ outcomes to their source, as they come ─▶ what is left goes back ─▶ take a batch
 
@@ -9,14 +9,10 @@ read from its worker's pipe, which ends when the worker dies.
 from __future__ import annotations
 
 import threading
-import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _backlog
-from ._backlog import Backlog
 from ._calls import Calls, claim, withdraw
-from ._errors import BrokenExecutor
 from .workers import Worker, WorkerFailed
 
 if TYPE_CHECKING:
@@ -24,27 +20,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ._batch import Batch
-    from ._map import Run
-    from ._memory import Memory
-    from .progress import Tally
-
-LOOK_UP_SECONDS = 0.5
-"""A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
-
-KILL_PERIOD_SECONDS = 0.001
-"""How often who kills a task looks what has become of it."""
-
-LOST_SECONDS = 1.0
-"""On its way from one lane to another, a task is nowhere to be seen for microseconds, not so long."""
+    from ._crew import Crew
 
 MOST_UNREAD = 5
 """A task at whose reading so many workers died has killed them: it may be too large for the memory there is."""
-
-MOST_FAILED_STARTS = 3
-"""After so many workers in a row that did not start, the executor is broken."""
-
-LONGEST_KILLED_STARTS_SECONDS = 120.0
-"""Workers that a signal from outside ended as they started say nothing of the next; so long without one that lives does."""
 
 
 class Lane:
@@ -221,197 +200,3 @@ class Lane:
     def is_awaited(self) -> bool:
         """Tell whether another lane would take what is not started."""
         return self._backlog.has_idle_lanes()
-
-
-class Crew:
-    """The lanes of an executor, with their backlog. Knows nothing of the executor, which may be dropped without a shutdown."""
-
-    def __init__(
-        self,
-        workers: int,
-        new_worker: Callable[[], Worker],
-        *,
-        thread_name_prefix: str,
-        one_at_a_time: bool = False,
-        tasks_per_worker: int | None = None,
-        spares: list[Worker] | None = None,
-        retries: int = 0,
-        memory: Memory | None = None,
-    ) -> None:
-        self.backlog = Backlog(workers, self._start_lane)
-        self._new_worker = new_worker
-        self._spares = spares or []  # workers that were started ahead of their lanes
-        self.thread_name_prefix = thread_name_prefix
-        self.tasks_per_worker = tasks_per_worker
-        self.most_tasks = 1 if one_at_a_time else tasks_per_worker
-        self.retries = retries
-        self.memory = memory
-        self.lanes: list[Lane] = []
-        self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
-        self.killed_since: float | None = None  # since when starting workers have been killed, one and all
-        self.is_forced = False  # workers are being killed
-        self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
-        self.calls_tally: Tally | None = None
-        self.tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
-        self._unpulled: set[Run] = set()  # runs whose iterator has more to give; guarded by the backlog's lock
-        _crews.add(self)
-
-    def _start_lane(self) -> None:
-        # Called with the backlog's lock held.
-        lane = Lane(self, len(self.lanes))
-        self.lanes.append(lane)
-        try:
-            lane.thread.start()
-        except BaseException:
-            self.lanes.remove(lane)
-            raise
-
-    def new_worker(self) -> Worker:
-        """Return a worker for a lane; it may have been started already."""
-        try:
-            return self._spares.pop()
-        except IndexError:
-            return self._new_worker()
-
-    def end_spares(self) -> None:
-        """End the workers that no lane has taken."""
-        while self._spares:
-            self._spares.pop().end(spent=True)
-
-    def start_failed(self, error: WorkerFailed) -> bool:
-        """Note that a worker did not start. True: the executor is broken."""
-        if error.killed:
-            since = self.killed_since = self.killed_since or time.monotonic()
-            is_hopeless, tries = time.monotonic() - since > LONGEST_KILLED_STARTS_SECONDS, " (one after the other, for minutes)"
-        else:
-            self.failed_starts += 1
-            is_hopeless, tries = self.failed_starts >= MOST_FAILED_STARTS, f" ({self.failed_starts} workers in a row)"
-        if error.final:
-            is_hopeless, tries = True, ""
-        if is_hopeless:
-            self.break_down(f"no worker can be started: {error}{tries}")
-            return True
-        return False
-
-    def break_down(self, reason: str) -> None:
-        """Let all that waits fail: no worker can run it."""
-        self.backlog.break_down(reason, lambda: BrokenExecutor(reason))
-
-    def keep_pulling(self, run: Run) -> None:
-        """Remember a run whose iterator is not exhausted: a shutdown pulls the rest."""
-        with self.backlog.lock:
-            self._unpulled = {other for other in self._unpulled if not other.is_pulled()}
-            if not run.is_pulled():
-                self._unpulled.add(run)
-
-    def pull_the_rest(self) -> None:
-        """Pull what runs have not pulled yet, in this thread."""
-        for run in list(self._unpulled):
-            run.pull_the_rest()
-        self._unpulled.clear()
-
-    def finish(self, *, wait: bool, cancel: bool) -> None:
-        """Take no more tasks; let lanes end when all is done."""
-        if not cancel:
-            self.pull_the_rest()
-        self._close()
-        if cancel:
-            self.backlog.cancel_all(spare_the_first=True)
-        if not self.lanes:
-            self.end_spares()
-        if wait:
-            self.join()
-
-    def _close(self) -> None:
-        self.backlog.close()
-        for lane in list(self.lanes):
-            # All of them: a Ctrl-C may have come just when somebody had taken one off the idle list.
-            _backlog.rouse(lane)
-
-    def abandon(self) -> None:
-        """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere."""
-        self.backlog.abandon()
-        if self.calls_tally is not None:
-            self.calls_tally.close_when_done()
-
-    def close_tallies(self) -> None:
-        """Have the end shown of all that nobody reads any more. Called when all is done."""
-        if self.calls_tally is not None:
-            self.calls_tally.close_when_done()
-        for tally in list(self.tallies):
-            if tally.is_over():
-                tally.close()
-
-    def join(self) -> None:
-        """Wait for all lanes."""
-        for lane in list(self.lanes):
-            while lane.thread.is_alive() and lane.thread is not threading.current_thread():
-                lane.thread.join(LOOK_UP_SECONDS)
-
-    def kill_task(self, future: Future[Any]) -> bool:
-        """End a submitted task, whatever it does; wait until it is cancelled. False: it ended by itself.
-
-        Raises:
-            ValueError: the future is not of this executor.
-        """
-        deadline = time.monotonic() + LOST_SECONDS
-        while not (future.done() or future.cancel()):
-            lane = next((lane for lane in list(self.lanes) if lane.has(future)), None)
-            if lane is not None:
-                deadline = time.monotonic() + LOST_SECONDS
-                if lane.end_task(future) and lane.is_current():
-                    return True  # in a callback: the lane goes on, and cancels it, when that returns
-            elif time.monotonic() > deadline:
-                raise ValueError(f"{future!r} is not of this executor")
-            time.sleep(KILL_PERIOD_SECONDS)
-        return future.cancelled()
-
-    def kill(self, *, hard: bool) -> None:
-        """Cancel what waits and kill the workers."""
-        self.is_forced = True
-        self._close()
-        self.backlog.cancel_all(spare_the_first=False)
-        for lane in list(self.lanes):
-            worker = lane.worker
-            if worker is not None:
-                worker.kill(hard)
-
-
-_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
-
-
-def finish_all(*, at_once: bool) -> None:
-    """Run all that was asked for of any executor, at the interpreter's exit; or drop it and kill the workers, ``at_once``."""
-    crews = list(_crews)
-    for crew in crews:
-        if at_once:
-            crew.kill(hard=True)
-        else:
-            crew.finish(wait=False, cancel=False)
-    for crew in crews:
-        crew.join()
-        crew.close_tallies()
-
-
-def any_at_work() -> bool:
-    """Tell whether any executor has a lane."""
-    return any(crew.backlog.lanes for crew in list(_crews))
-
-
-def drop_all() -> None:
-    """Kill the workers of all executors and show the end of their runs; wait for nothing. The process is about to end."""
-    for crew in list(_crews):
-        crew.kill(hard=True)
-        for tally in list(crew.tallies):
-            tally.close()
-
-
-def forget_all() -> None:
-    """In a forked child: the lanes are its parent's. Their executors here refuse work."""
-    for crew in list(_crews):
-        crew.backlog = Backlog(1, lambda: None)
-        crew.backlog.closed = True
-        crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
-        crew.lanes = []
-        crew._unpulled = set()
-    _crews.clear()

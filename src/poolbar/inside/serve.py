@@ -10,7 +10,6 @@ A worker knows nothing of executors, so a warm one can serve the next.
 from __future__ import annotations
 
 import os
-import signal
 import struct
 import sys
 import threading
@@ -22,6 +21,7 @@ from .. import _messages as messages
 from .channel import receiver, sender
 from .function import BadArguments, BadFunction, Function, raiser
 from .ledger import Ledger
+from .lifeline import end_with, ignore_interrupts, let_go
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .shared_main import Side, start_main
@@ -230,49 +230,6 @@ class _Server:
             self.outbox.give_back(number, count)
 
 
-def _ignore_interrupts() -> None:
-    # A terminal and Jupyter signal the whole process group; Ctrl-C is the parent's to act on. The parent started this
-    # process with SIGINT blocked, so there was no moment before this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _end_with(life: Connection[Any, Any]) -> None:
-    """Have the kernel kill this process when the far end of ``life`` is closed: when the parent is gone, whatever killed it.
-
-    The control thread does the same, but not while C code holds the GIL. Linux sends a signal of choice to the owner of a
-    descriptor on which something happens (fcntl(2): F_SETSIG, F_SETOWN, O_ASYNC). Unlike PR_SET_PDEATHSIG it does not depend on
-    which thread of the parent started this process, and needs no ctypes.
-    """
-    if sys.platform != "linux":
-        return
-    import fcntl
-    import select
-
-    try:
-        # Opened anew: owner and signal belong to the open file, which all workers would share.
-        descriptor = os.open(f"/proc/self/fd/{life.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return  # no /proc
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    ended = select.poll()
-    ended.register(descriptor, select.POLLIN)
-    if ended.poll(0):
-        os._exit(1)  # it was gone before
-
-
-def _let_go(*pipes: Connection[Any, Any]) -> None:
-    """In a child that a task forks: it must not hold these pipes open when the worker dies, nor leave a traceback for it."""
-    import faulthandler
-
-    for pipe in pipes:
-        pipe.close()
-    faulthandler.disable()
-
-
 def serve(
     tasks: Connection[Any, Any],
     outcomes: Connection[Any, Any],
@@ -281,8 +238,8 @@ def serve(
     setup: Setup,
 ) -> None:
     """Run a worker: the target of its process."""
-    _ignore_interrupts()
-    _end_with(life)
+    ignore_interrupts()
+    end_with(life)
     for name, value in setup.environment.items():
         os.environ.setdefault(name, value)
     try:
@@ -294,7 +251,7 @@ def serve(
     outbox = Outbox(sender(outcomes), ledger)
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _let_go(tasks, outcomes, control, life))
+        os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = setup.main.by_value

@@ -10,7 +10,6 @@ dies, the lane's read ends; when the parent dies, the worker's control thread en
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -25,7 +24,7 @@ from ..inside.serve import ASK, Setup, serve
 from . import WorkerFailed, starting
 from .remote_errors import Death, crashed, describe_exit, rebuilt
 from .sending import Outgoing
-from .system import descendants, resident_megabytes
+from .system import descendants, exit_code, kill, resident_megabytes, send_signal
 from .warm import shelf
 from .watch import SHORTEST_LOOK_SECONDS, Watch
 
@@ -154,7 +153,7 @@ class ProcessWorker:
         self._is_ordered = True
         process = self.process
         if process is not None:
-            _send_signal(process, hard)
+            send_signal(process, hard)
 
     def reset(self) -> None:
         """Make a warm worker as good as new. Raises OSError where it has died."""
@@ -168,9 +167,9 @@ class ProcessWorker:
         if process is not None:
             process.join(END_SECONDS)
             if process.is_alive():
-                _send_signal(process, hard=True)
+                send_signal(process, hard=True)
                 process.join()
-            code = _exit_code(process)
+            code = exit_code(process)
         with self._look:
             self.process = None  # it holds a pipe of its own
             self._discard()
@@ -319,8 +318,8 @@ class ProcessWorker:
             return False
         self._ended = wish
         for pid in descendants(self.pid):
-            _kill(pid)  # what the task has started would go on for nobody
-        _send_signal(process, hard=True)
+            kill(pid)  # what the task has started would go on for nobody
+        send_signal(process, hard=True)
         return True
 
     def megabytes(self) -> float | None:
@@ -342,30 +341,3 @@ def warm_worker(plan: Plan) -> ProcessWorker | None:
             worker.retire()
             return None
     return worker
-
-
-def _send_signal(process: BaseProcess, hard: bool) -> None:
-    pid = process.pid
-    if pid is None or process.exitcode is not None:
-        return  # not started yet, or gone already
-    if hard and os.name == "posix":
-        _kill(pid)  # loky's processes have no kill()
-    else:
-        process.terminate()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _exit_code(process: BaseProcess) -> int | None:
-    # multiprocessing reaps children wherever a process is started: another thread may have got the code from the system
-    # and not yet written it down.
-    for _ in range(100):
-        if process.exitcode is not None:
-            break
-        time.sleep(0.001)
-    return process.exitcode

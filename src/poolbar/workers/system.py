@@ -1,8 +1,14 @@
-"""What the system tells of processes: who descends from one, and how much memory it occupies."""
+"""What the system tells of processes, and how it ends them."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 MEGABYTE = 1 << 20
 
@@ -39,3 +45,33 @@ def resident_megabytes(pid: int) -> float | None:
         return float(psutil.Process(pid).memory_info().rss) / MEGABYTE
     except psutil.Error:
         return None
+
+
+def send_signal(process: BaseProcess, hard: bool) -> None:
+    """Send a process SIGKILL, or SIGTERM; nothing if it is not there."""
+    pid = process.pid
+    if pid is None or process.exitcode is not None:
+        return  # not started yet, or gone already
+    if hard and os.name == "posix":
+        kill(pid)  # loky's processes have no kill()
+    else:
+        process.terminate()
+
+
+def kill(pid: int) -> None:
+    """Send a process SIGKILL, if it is there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """Return the exit code of a process that has ended; None where it cannot be had."""
+    # multiprocessing reaps children wherever a process is started: another thread may have got the code from the system
+    # and not yet written it down.
+    for _ in range(100):
+        if process.exitcode is not None:
+            break
+        time.sleep(0.001)
+    return process.exitcode
