@@ -103,6 +103,7 @@ def _on_sigterm(*_: Any) -> None:
     ending.join(SIGTERM_SECONDS)
     _give_sigterm_back()
     os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(128 + signal.SIGTERM)  # only for process 1 of a container: the system spares it that signal, its workers are gone
 
 
 def _after_fork_in_child() -> None:

@@ -312,11 +312,15 @@ class ProcessWorker:
         process, wish = self.process, Ended(self._outgoing.number, position, is_late)
         if process is None or self._ended is not None:
             return False
-        self._ledger.hold(True)
-        if self.running() != position:
-            self._ledger.hold(False)
+        try:
+            self._ledger.hold(True)
+            if self.running() == position:
+                self._ended = wish
+        finally:  # a Ctrl-C may come, and be caught
+            if self._ended is not wish:
+                self._ledger.hold(False)
+        if self._ended is not wish:
             return False
-        self._ended = wish
         for pid in descendants(self.pid):
             kill(pid)  # what the task has started would go on for nobody
         send_signal(process, hard=True)
