@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Killer(threading.Thread):
         super().__init__(name="killer", daemon=True)
         self.executor = executor
         self.chance = chance
-        self.dead: set[int] = set()
+        self.dead: weakref.WeakSet[Any] = weakref.WeakSet()  # not pids: these come again
         self.killed = 0
         self.ended = threading.Event()
 
@@ -54,12 +55,12 @@ class Killer(threading.Thread):
         while not self.ended.wait(PERIOD_SECONDS):
             # Also those that are dead already and not replaced yet, in vain: were the only worker that works killed each time,
             # faster than one starts, nothing could ever be done.
-            pids = list(self.executor._processes)
-            pid = self.chance.choice(pids) if pids else None
-            if pid is not None and pid not in self.dead:
-                self.dead.add(pid)
+            processes = list(self.executor._processes.values())
+            process = self.chance.choice(processes) if processes else None
+            if process is not None and process not in self.dead:
+                self.dead.add(process)
                 try:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(process.pid, signal.SIGKILL)
                     self.killed += 1
                 except ProcessLookupError:
                     pass  # it had just ended
