@@ -180,7 +180,9 @@ def main() -> int:
         assert executor.submit(abs, -1).result(HANG_SECONDS) == 1
     # From when caches are warm; the least that a part of the run shows, for what is on its way at a look is no leak.
     part = max(1, len(looks) // 4)
-    growth, opened = (min(look[n] for look in looks[-part:]) - min(look[n] for look in looks[part : 2 * part]) for n in (0, 1))
+    growth, opened = (
+        min(look[n] for look in looks[-part:]) - min(look[n] for look in looks[part : 2 * part] or looks[:1]) for n in (0, 1)
+    )
     crashed = tally.outcomes["WorkerCrashed"]
     print("| minutes | tasks | workers killed | tasks crashed | lost | run twice | growth of the parent | descriptors |")
     print("|---|---|---|---|---|---|---|---|")

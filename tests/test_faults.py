@@ -428,7 +428,7 @@ def test_the_variable_sets_the_time_and_threads_refuse_it(monkeypatch: pytest.Mo
     assert poolbar.ProgressExecutor(1, task_timeout=1).choice.kind == "process"
     monkeypatch.setenv("POOLBAR_TASK_TIMEOUT", "0.25")
     with pytest.raises(ValueError, match="POOLBAR_TASK_TIMEOUT needs worker processes"):
-        poolbar.ThreadPoolExecutor(1)
+        poolbar.ProgressExecutor(1, backend="thread")
     with poolbar.ProgressExecutor(1) as executor:
         assert isinstance(executor.submit(tasks.nap, 600).exception(60), poolbar.TaskTimeout)
 

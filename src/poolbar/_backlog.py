@@ -88,7 +88,7 @@ class Backlog:
         self.in_flight = 0  # batches that lanes hold
         self.done = 0  # tasks whose outcome was delivered
         self.closed = False
-        self._is_dropped = False  # what had not started was dropped: so is what comes back
+        self.is_dropped = False  # what had not started was dropped: so is what comes back
         self.broken: str | None = None
 
     # --- what callers do
@@ -299,7 +299,7 @@ class Backlog:
         return self._came_back(batch.source, len(items))
 
     def _came_back(self, source: Any, tasks: int = 1) -> Callable[[], None] | None:
-        if self._is_dropped:
+        if self.is_dropped:
             dropped: Callable[[], None] | None = source.cancel()
             return dropped
         if source not in self._entries:
@@ -361,7 +361,7 @@ class Backlog:
                 handed them over by then.
         """
         with self.lock:
-            self._is_dropped = True
+            self.is_dropped = True
             first = self._first_calls(self._coming) if spare_the_first else []
             rest = [entry.cancel() for entry in self._entries]
             self._entries.clear()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch
-from ._errors import NotUnpicklable
+from ._errors import NotUnpicklable, text_of
 from .inside.pickling import loads
 
 if TYPE_CHECKING:
@@ -62,15 +61,17 @@ class Calls:
         self.tally.ended(len(values))
         for position, value in enumerate(values, done):
             future = items[position][0]
-            items[position] = None  # the outcome is delivered: neither it nor the arguments are kept
             try:
                 if pickled:
                     self._set_unpickled(future, value)
                 else:
                     future.set_result(value)
-            except InvalidStateError:
-                future.set_running_or_notify_cancel()  # it was killed where it waited, and ran all the same
+            except BaseException as problem:
+                _after(future, problem)
+            items[position] = None  # the outcome is delivered: neither it nor the arguments are kept
             del future, value
+        if self._tries:
+            self._forget_tries()
 
     def _set_unpickled(self, future: Future[Any], pickled: bytes) -> None:
         try:
@@ -91,26 +92,35 @@ class Calls:
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Set the exception of the next task's future."""
         future = batch.items[batch.done][0]
-        batch.items[batch.done] = None
         self.tally.ended(0, 1)
         try:
             future.set_exception(error)
-        except InvalidStateError:
-            future.set_running_or_notify_cancel()
+        except BaseException as problem:
+            _after(future, problem)
+        batch.items[batch.done] = None
+        if self._tries:
+            self._forget_tries()
 
     def killed(self, batch: Batch) -> None:
         """Cancel the future of the next task, which was running."""
         future = batch.items[batch.done][0]
         batch.items[batch.done] = None
         self.tally.cancelled(1)
-        withdraw(future)
-        future.set_running_or_notify_cancel()
+        try:
+            _unmark_running(future)
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        except BaseException as problem:
+            _after(future, problem)
 
     def tried(self, batch: Batch, started: bool) -> int:
         """Count a try of the next task."""
         key = batch.items[batch.done][0], started
         self._tries[key] = tries = self._tries.get(key, 0) + 1
         return tries
+
+    def _forget_tries(self) -> None:
+        self._tries = {key: tries for key, tries in list(self._tries.items()) if not key[0].done()}
 
     def try_again(self, batch: Batch) -> None:
         """Put the next task where it is taken alone."""
@@ -165,7 +175,7 @@ class Calls:
 
 def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklable:
     """Return the error for a value that was sent but cannot be rebuilt."""
-    made = NotUnpicklable(f"a {what} of {name} does not unpickle: {type(error).__name__}: {error}")
+    made = NotUnpicklable(f"a {what} of {name} does not unpickle: {text_of(error)}")
     made.__cause__ = error
     return made
 
@@ -178,10 +188,15 @@ def _unmark_running(future: Future[Any]) -> None:
             future._state = "PENDING"
 
 
-def withdraw(future: Future[Any]) -> bool:
-    """Cancel a future whose task was handed to a worker. False: its outcome has come."""
-    _unmark_running(future)
-    return future.cancel()
+def _after(future: Future[Any], problem: BaseException) -> None:
+    """Go on after what came up while a future's outcome was set.
+
+    A callback raised what Future does not catch, SystemExit say, or somebody else has set the outcome: that has no say in what
+    becomes of others' tasks.
+    """
+    import logging
+
+    logging.getLogger("concurrent.futures").error("exception calling callback for %r", future, exc_info=problem)
 
 
 def claim(batch: Batch, tally: Tally) -> None:

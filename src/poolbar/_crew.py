@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOK_UP_SECONDS = 0.5
 """A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
 
-KILL_PERIOD_SECONDS = 0.001
+KILL_PERIOD_SECONDS, LONGEST_KILL_PERIOD_SECONDS = 0.001, 0.020
 """How often who kills a task looks what has become of it."""
 
 LOST_SECONDS = 1.0
@@ -62,6 +62,7 @@ class Crew:
         self.memory = memory
         self.lanes: list[Lane] = []
         self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
+        self.failed_at = 0.0  # when the last of them failed
         self.killed_since: float | None = None  # since when starting workers have been killed, one and all
         self.is_forced = False  # workers are being killed
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
@@ -92,13 +93,15 @@ class Crew:
         while self._spares:
             self._spares.pop().end(spent=True)
 
-    def start_failed(self, error: WorkerFailed) -> bool:
-        """Note that a worker did not start. True: the executor is broken."""
+    def start_failed(self, error: WorkerFailed, began: float) -> bool:
+        """Note that a worker did not start, which ``began`` to at that time. True: the executor is broken."""
         if error.killed:
             since = self.killed_since = self.killed_since or time.monotonic()
             is_hopeless, tries = time.monotonic() - since > LONGEST_KILLED_STARTS_SECONDS, " (one after the other, for minutes)"
         else:
-            self.failed_starts += 1
+            if began >= self.failed_at:  # those that fail side by side, for one reason perhaps, count as one
+                self.failed_starts += 1
+                self.failed_at = time.monotonic()
             is_hopeless, tries = self.failed_starts >= MOST_FAILED_STARTS, f" ({self.failed_starts} workers in a row)"
         if error.final:
             is_hopeless, tries = True, ""
@@ -168,16 +171,24 @@ class Crew:
         Raises:
             ValueError: the future is not of this executor.
         """
+        if any(lane.is_current() for lane in list(self.lanes)):
+            # In a callback, in a lane's thread: it must not wait for what only lanes can do, for two might wait for each other.
+            threading.Thread(target=self._kill_task, args=(future,), name="poolbar-kill", daemon=True).start()
+            return True
+        return self._kill_task(future)
+
+    def _kill_task(self, future: Future[Any]) -> bool:
         deadline = time.monotonic() + LOST_SECONDS
+        pause = KILL_PERIOD_SECONDS
         while not (future.done() or future.cancel()):
             lane = next((lane for lane in list(self.lanes) if lane.has(future)), None)
             if lane is not None:
                 deadline = time.monotonic() + LOST_SECONDS
-                if lane.end_task(future) and lane.is_current():
-                    return True  # in a callback: the lane goes on, and cancels it, when that returns
+                lane.end_task(future)
             elif time.monotonic() > deadline:
                 raise ValueError(f"{future!r} is not of this executor")
-            time.sleep(KILL_PERIOD_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_KILL_PERIOD_SECONDS)
         return future.cancelled()
 
     def kill(self, *, hard: bool) -> None:
@@ -185,8 +196,7 @@ class Crew:
         self.is_forced = True
         self._close()
         self.backlog.cancel_all(spare_the_first=False)
-        for lane in list(self.lanes):
-            worker = lane.worker
+        for worker in [*[lane.worker for lane in list(self.lanes)], *self._spares]:
             if worker is not None:
                 worker.kill(hard)
 

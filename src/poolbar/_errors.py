@@ -24,6 +24,19 @@ def _rebuild(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[s
     return error
 
 
+def text_of(error: BaseException) -> str:
+    """Return the type and text of an exception, whatever its ``__str__`` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as problem:  # a user's __str__ may raise anything
+        return f"{type(error).__name__} (its text could not be had: {type(problem).__name__})"
+
+
+def set_cause(error: BaseException, cause: BaseException) -> None:
+    """Set the cause of an exception, whatever its ``__setattr__`` does."""
+    BaseException.__dict__["__cause__"].__set__(error, cause)
+
+
 class SettingError(ValueError):
     """A keyword or a ``POOLBAR_...`` variable has a value that cannot be used."""
 

@@ -267,7 +267,7 @@ class ProgressExecutor(Executor):
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {fn!r}")
-        if errors not in {"raise", "collect"}:
+        if errors not in ("raise", "collect"):  # it may be of any type
             raise SettingError(f"errors must be 'raise' or 'collect', not {errors!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         crew = self._open_crew()
@@ -349,12 +349,12 @@ class ProgressExecutor(Executor):
     def kill(self, future: Future[Any]) -> bool:
         """End a submitted task, even if it runs: its worker process is killed and replaced, and the future is cancelled.
 
-        Returns when that is done. True: the future is cancelled; False: the task had ended by itself. From a callback of a
-        future it may return at once, and the task is ended as soon as the callback returns.
+        A task that waits is cancelled, no more. Returns when all is done; from a callback of a future it may return at once,
+        and the task is ended as soon as the callback returns. True: the future is cancelled; False: the task had ended by itself.
 
         Raises:
             RuntimeError: the task runs in a thread, which cannot be stopped.
-            ValueError: the future is not of this executor.
+            ValueError: the future is running, and not of this executor.
         """
         if not isinstance(future, Future):
             raise TypeError(f"kill() takes a future, not {future!r}")

@@ -101,7 +101,8 @@ def _on_sigterm(*_: Any) -> None:
     ending = threading.Thread(target=_crew.drop_all, name="poolbar-sigterm", daemon=True)
     ending.start()
     ending.join(SIGTERM_SECONDS)
-    _give_sigterm_back()
+    # Also where another handler has called this one, as the one that was there before it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
     os._exit(128 + signal.SIGTERM)  # only for process 1 of a container: the system spares it that signal, its workers are gone
 

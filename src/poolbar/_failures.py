@@ -76,7 +76,7 @@ class Failures:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # a user's __str__ may raise anything
+    except BaseException:  # a user's __str__ may raise anything
         return "?"
 
 

@@ -13,7 +13,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._batching import Pace
-from ._errors import NotPicklable
+from ._errors import NotPicklable, text_of
 from .inside.names import ModuleIsBeingImported, is_by_reference, refuse_while_importing
 from .inside.pickling import dumps
 
@@ -79,7 +79,7 @@ def seal(fn: Callable[..., Any], main_by_value: bool) -> bytes:
     except ModuleIsBeingImported:
         raise
     except Exception as error:
-        raise NotPicklable(f"{name_of(fn)} cannot be pickled: {type(error).__name__}: {error}") from error
+        raise NotPicklable(f"{name_of(fn)} cannot be pickled: {text_of(error)}") from error
 
 
 class Functions:

@@ -9,10 +9,12 @@ read from its worker's pipe, which ends when the worker dies.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from . import _backlog
-from ._calls import Calls, claim, withdraw
+from ._calls import Calls, claim
+from ._errors import text_of
 from .workers import Worker, WorkerFailed
 
 if TYPE_CHECKING:
@@ -47,13 +49,17 @@ class Lane:
             self._work()
         except BaseException as error:
             # A fault of ours. Better a broken executor than one that hangs.
-            self._crew.break_down(f"a lane failed: {type(error).__name__}: {error}")
+            self._crew.break_down(f"a lane failed: {text_of(error)}")
+            if self.worker is not None:
+                self.worker.kill(hard=True)  # it may be in the middle of a batch
+                self.worker.end(spent=True)
+                self.worker = None
             raise
         finally:
             is_last = self._backlog.lane_ended()
-            worker, self.worker = self.worker, None
-            if worker is not None:
-                worker.end(spent=self._crew.is_forced)
+            if self.worker is not None:
+                self.worker.end(spent=self._crew.is_forced)
+                self.worker = None  # only now: until it has ended, it can be killed
             if is_last:
                 self._crew.end_spares()
 
@@ -74,13 +80,14 @@ class Lane:
     def _start_worker(self) -> None:
         crew = self._crew
         while not crew.is_forced:
+            began = time.monotonic()
             worker = crew.new_worker()
             self.worker = worker  # where kill_workers finds it
             try:
                 worker.start()
             except WorkerFailed as error:
                 self.worker = None
-                if crew.start_failed(error):
+                if crew.start_failed(error, began):
                     return
             else:
                 crew.failed_starts = 0
@@ -106,8 +113,8 @@ class Lane:
         if not worker.is_alive():
             self.worker = None
         elif self._is_spent(worker):
-            self.worker = None
             worker.end(spent=True)
+            self.worker = None
 
     def _is_spent(self, worker: Worker) -> bool:
         crew = self._crew
@@ -125,20 +132,14 @@ class Lane:
         """Tell whether this is the lane's own thread, in which callbacks run."""
         return self.thread is threading.current_thread()
 
-    def end_task(self, future: Future[Any]) -> bool:
-        """End a task if it runs, or have it back if it is only about to. From any thread. True: it is being ended."""
+    def end_task(self, future: Future[Any]) -> None:
+        """End a task if it runs; have it back if it is only about to. From any thread."""
         batch, worker = self._batch, self.worker
         if batch is None or worker is None or not isinstance(batch.source, Calls):
-            return False
+            return
         position = batch.source.place_of(batch, future)
-        if position is None:
-            return False
-        if worker.end_task(batch, position):
-            return True
-        worker.ask_back()
-        if self.is_current():
-            withdraw(future)  # this very thread is the one that would take it back
-        return False
+        if position is not None and not worker.end_task(batch, position):
+            worker.ask_back()
 
     # --- Sink
 
@@ -169,7 +170,7 @@ class Lane:
         if not started:
             if tries < MOST_UNREAD:
                 return  # it goes back with the others
-        elif tries <= self._crew.retries and not self._crew.is_forced:
+        elif tries <= self._crew.retries and not (self._crew.is_forced or self._backlog.is_dropped):
             self._backlog.try_again(batch)
             return
         batch.source.failed(batch, error(tries))

@@ -17,6 +17,9 @@ NEEDS_PROCESSES = ("max_tasks_per_child", "mp_context", "task_timeout", "worker_
 """Keywords that only worker processes can honour."""
 
 
+LIMITS = ("task_timeout", "worker_memory_mb")
+
+
 class Options(NamedTuple):
     """What was asked for; None where nothing was."""
 
@@ -72,6 +75,10 @@ def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
         raise WrongTypeError(f"tqdm_options must be a dict of keywords for tqdm, not {tqdm_options!r}")
     settings = ("max_workers", "backend", "progress", "desc", "idle_seconds", "retries", "task_timeout", "worker_memory_mb")
     found = {name: resolve(name, asked[name]) for name in settings}
+    for name in LIMITS:
+        # A class whose workers are threads is not made for these, and the variable is meant for others.
+        if found[name] == float("inf") or fixed_kind == "thread":
+            found[name] = None
     made = Options(
         **found,
         start_method=_checked_context(asked["mp_context"]),
@@ -91,7 +98,7 @@ def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
 
 def _is_asked(name: str, asked: dict[str, Any], found: dict[str, Any]) -> bool:
     # A start method from the environment is for the processes that there are; a limit is to be kept.
-    return asked[name] is not None or found.get(name) is not None
+    return found[name] is not None if name in LIMITS else asked[name] is not None
 
 
 def _check_facts(made: Options) -> None:

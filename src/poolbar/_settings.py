@@ -28,12 +28,16 @@ def _positive(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, (bool, str)):
-        raise TypeError
-    seconds = float(value)
-    if not 0 <= seconds < float("inf"):
+    number = _number(value)
+    if not 0 <= number < float("inf"):
         raise ValueError
-    return seconds
+    return number
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (bool, str, bytes, bytearray)):
+        raise TypeError
+    return float(value)
 
 
 def _count(value: Any) -> int:
@@ -44,8 +48,8 @@ def _count(value: Any) -> int:
 
 
 def _above_zero(value: Any) -> float:
-    number = _seconds(value)
-    if number == 0:
+    number = _number(value)
+    if not number > 0:
         raise ValueError
     return number
 
@@ -137,12 +141,13 @@ TABLE = (
         "How often a task is tried again whose worker died, or that ran out of time.",
     ),
     Setting(
-        "task_timeout", "POOLBAR_TASK_TIMEOUT", None, _above_zero, "a number of seconds greater than 0", "seconds, more than 0",
+        "task_timeout", "POOLBAR_TASK_TIMEOUT", None, _above_zero, "a number of seconds greater than 0",
+        "seconds, more than 0 (inf: no limit)",
         "How long a task may run; then it fails with `TaskTimeout` and its worker process is replaced. Default: for ever.",
     ),
     Setting(
         "worker_memory_mb", "POOLBAR_WORKER_MEMORY_MB", None, _above_zero, "a number of megabytes greater than 0",
-        "megabytes, more than 0",
+        "megabytes, more than 0 (inf: no limit)",
         "A worker process that has grown by more than this since its first task is replaced between tasks. Default: never.",
     ),
     Setting("desc", "POOLBAR_DESC", None, _text, "a text", "a text", "What stands before the bar."),
@@ -173,7 +178,7 @@ def resolve(keyword: str, given: Any, environment: Mapping[str, str] | None = No
         return setting.parse(value if convert is None else convert(value))
     except TypeError:
         raise WrongTypeError(_complaint(setting, source, value, wrong_type=True)) from None
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, OverflowError, KeyError, AttributeError):
         raise SettingError(_complaint(setting, source, value, wrong_type=False)) from None
 
 

@@ -102,5 +102,5 @@ def sealed_call_text(name: str, pickled: bytes) -> str:
 def _text(value: Any) -> str:
     try:
         return _repr.repr(value)
-    except Exception:  # a user's __repr__ may raise anything
+    except BaseException:  # a user's __repr__ may raise anything
         return f"<{type(value).__name__}>"

@@ -18,6 +18,7 @@ else:
     fcntl = None
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
 _LENGTH = struct.Struct("<Q")
@@ -31,20 +32,49 @@ Data = bytes | bytearray | memoryview
 
 
 class Sender:
-    """The writing end. One thread at a time. Raises OSError (BrokenPipeError) when the other side is gone."""
+    """The writing end. One thread at a time. Raises OSError (BrokenPipeError) when the other side is gone.
+
+    Attributes:
+        patience: seconds to wait for a reader that takes nothing; None: for ever.
+        on_stuck: called after so long, to do something about that reader.
+    """
 
     def __init__(self, pipe: Connection[Any, Any]) -> None:
         self._pipe = pipe
         self._fd = pipe.fileno()
+        self.patience: float | None = None
+        self.on_stuck: Callable[[], None] = _do_nothing
+        os.set_blocking(self._fd, False)
 
     def send(self, data: bytes) -> None:
         """Write a message; wait while the pipe is full."""
         head = _LENGTH.pack(len(data))
         if len(data) <= _JOINED_BYTES:
-            _write(self._fd, head + data)
+            self._write(head + data)
         else:
-            _write(self._fd, head)
-            _write(self._fd, data)
+            self._write(head)
+            self._write(data)
+
+    def send_if_there_is_room(self, data: bytes) -> None:
+        """Write a short message, all of it, or nothing where the pipe is full."""
+        try:
+            os.write(self._fd, _LENGTH.pack(len(data)) + data)  # not more than PIPE_BUF: POSIX does not split it
+        except BlockingIOError:
+            pass
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                self._wait()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(None if self.patience is None else 1000 * self.patience):
+            self.on_stuck()
 
     def close(self) -> None:
         """Close the pipe; the other side reads its end."""
@@ -52,12 +82,8 @@ class Sender:
         self._pipe.close()
 
 
-def _write(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    if written < len(data):
-        view = memoryview(data)
-        while written < len(data):
-            written += os.write(fd, view[written:])
+def _do_nothing() -> None:
+    """Wait on."""
 
 
 class Receiver:
@@ -114,8 +140,10 @@ class ConnectionSender:
     """The writing end where pipes are no file descriptors: Windows."""
 
     def __init__(self, pipe: Connection[Any, Any]) -> None:
-        self.send = pipe.send_bytes
+        self.send = self.send_if_there_is_room = pipe.send_bytes
         self.close = pipe.close
+        self.patience: float | None = None  # not kept to here
+        self.on_stuck: Callable[[], None] = _do_nothing
 
 
 class ConnectionReceiver:

@@ -202,7 +202,8 @@ def create() -> Place:
         descriptor = os.memfd_create("poolbar")
         os.ftruncate(descriptor, SIZE + TRACE_BYTES)
         path = f"/proc/{os.getpid()}/fd/{descriptor}"
-        if os.access(path, os.R_OK | os.W_OK):
+        # A process that has dropped its privileges may open this itself, and its children may not: it is root's then.
+        if os.access(path, os.R_OK | os.W_OK) and os.stat(f"/proc/{os.getpid()}/fd").st_uid == os.geteuid():
             return Place(path, descriptor)
         os.close(descriptor)
     import tempfile

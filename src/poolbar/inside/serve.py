@@ -100,6 +100,10 @@ class _Server:
             else:
                 self.run(messages.Run._make(message))
 
+    def stop(self) -> None:
+        """Start no more tasks of this batch. Called in a child that a task has forked: they are its parent's."""
+        self.unstarted[1].clear()
+
     def reset(self) -> None:
         """Become as good as new, for the next executor."""
         self.functions.clear()
@@ -246,12 +250,13 @@ def serve(
         ledger = Ledger(setup.ledger_path)
         if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
             ledger.catch_traces(setup.ledger_path)
-    except OSError:
+    except FileNotFoundError:
         return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger)
     server = _Server(receiver(tasks), outbox, ledger)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
+        os.register_at_fork(after_in_child=server.stop)
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
     Side.inside_worker = True
     Side.main_by_value = setup.main.by_value
@@ -266,8 +271,14 @@ def serve(
             outbox.initializer_failed(error)
             return
     del setup
-    outbox.ready(os.getpid())
-    server.serve()
+    pid = os.getpid()
+    outbox.ready(pid)
+    try:
+        server.serve()
+    except OSError:
+        if os.getpid() == pid:
+            raise
+        os._exit(1)  # a task has forked, and returned in the child, which has no pipes
 
 
 def _report(error: BaseException) -> None:

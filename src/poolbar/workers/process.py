@@ -16,15 +16,15 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _messages as messages
-from .._errors import TaskTimeout
+from .._errors import TaskTimeout, text_of
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import loads
 from ..inside.serve import ASK, Setup, serve
-from . import WorkerFailed, starting
+from . import WorkerFailed, starting, watch
 from .remote_errors import Death, crashed, describe_exit, rebuilt
 from .sending import Outgoing
-from .system import descendants, exit_code, kill, resident_megabytes, send_signal
+from .system import descendants, has_ended, kill, resident_megabytes, send_signal
 from .warm import shelf
 from .watch import SHORTEST_LOOK_SECONDS, Watch
 
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 FROM_OUTSIDE = (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
 
 END_SECONDS = 5.0
-"""A worker whose batch is done ends in this time, or is killed: its own exit hooks hang."""
+"""A worker whose pipe has ended ends in this time, or is killed: nothing good can come of it any more."""
+
+RETIRE_SECONDS = 30.0
+"""A worker that was told to end may take this long: for its exit hooks, and for threads that tasks have left."""
 
 
 class Ended(NamedTuple):
@@ -68,7 +71,7 @@ class ProcessWorker:
         self._look = threading.Lock()
         self._batch: Batch | None = None  # that runs
         self._ended: Ended | None = None
-        self._is_ordered = False  # that it ends
+        self._order: bool | None = None  # that it ends, with the rest: whether hard
 
     # --- start and end
 
@@ -86,6 +89,7 @@ class ProcessWorker:
             widen(outcomes)
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
             self._tasks, self._outcomes, self._control = sender(tasks_in), receiver(outcomes_out), sender(control_in)
+            self._tasks.on_stuck = self.end_stuck
             self._place: ledgers.Place | None = ledgers.create()
             self._ledger = ledgers.Ledger(self._place.path)
             setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main)
@@ -100,6 +104,8 @@ class ProcessWorker:
                 for end in (tasks, outcomes, control):
                     end.close()
         self.pid = self.process.pid
+        if self._order is not None:
+            send_signal(self.process, self._order)
 
     def start(self) -> None:
         """Start the process unless ``launch`` has, and wait until its initializer has run. A warm one is ready."""
@@ -110,7 +116,7 @@ class ProcessWorker:
                 self.launch()
             except Exception as error:
                 final = not isinstance(error, OSError)
-                raise WorkerFailed(f"it cannot be started: {type(error).__name__}: {error}", final=final) from error
+                raise WorkerFailed(f"it cannot be started: {text_of(error)}", final=final) from error
         try:
             message = loads(self._outcomes.receive())
         except (EOFError, OSError):
@@ -139,18 +145,16 @@ class ProcessWorker:
 
     def retire(self) -> None:
         """End the process and wait for it."""
+        self._tasks.patience = RETIRE_SECONDS
         try:
             self._tasks.send(b"")
         except OSError:
             pass  # it is dead already
-        process = self.process
-        if process is not None:
-            process.join()
-        self._bury()
+        self._bury(RETIRE_SECONDS)
 
     def kill(self, hard: bool) -> None:
         """Send the process SIGKILL, or SIGTERM. The lane's read then ends, and the lane does the rest."""
-        self._is_ordered = True
+        self._order = hard  # before the look at the process: ``launch`` looks here after it has made one
         process = self.process
         if process is not None:
             send_signal(process, hard)
@@ -159,17 +163,17 @@ class ProcessWorker:
         """Make a warm worker as good as new. Raises OSError where it has died."""
         self._tasks.send(self._outgoing.reset())
 
-    def _bury(self) -> int | None:
+    def _bury(self, seconds: float = END_SECONDS) -> int | None:
         """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
         self._usable = False
         process = self.process
         code: int | None = None
         if process is not None:
-            process.join(END_SECONDS)
-            if process.is_alive():
+            if not has_ended(process, seconds):
+                self._order = True
                 send_signal(process, hard=True)
-                process.join()
-            code = exit_code(process)
+                has_ended(process, END_SECONDS)
+            code = process.exitcode
         with self._look:
             self.process = None  # it holds a pipe of its own
             self._discard()
@@ -195,6 +199,8 @@ class ProcessWorker:
             return
         with self._look:
             self._batch = batch
+        limit = self.plan.task_timeout
+        self._tasks.patience = None if limit is None else limit + watch.STUCK_SECONDS
         try:
             self._tasks.send(data)
             del data
@@ -209,14 +215,14 @@ class ProcessWorker:
 
     def _receive(self, batch: Batch, sink: Sink) -> None:
         receive = self._outcomes.receive
-        watch = Watch(self, batch, sink, self.plan.task_timeout)
+        patient = Watch(self, batch, sink, self.plan.task_timeout)
         last = False
         while not last:
-            patience = watch.patience()
+            patience = patient.patience()
             if patience is not None and not self._outcomes.is_readable(patience):
-                watch.look()
+                patient.look()
                 continue
-            watch.heard()
+            patient.heard()
             data = receive()
             size = len(data)
             message = loads(data)
@@ -254,17 +260,17 @@ class ProcessWorker:
             self._batch = None
         code = self._bury()
         if batch.done < len(batch.items):
-            call, is_started = batch.next_call(), batch.done < started
+            is_started = batch.done < started
             if is_started and self._ended is not None and self._ended[:2] == (number, batch.done):
-                self._settle_ended(call, self._ended, sink)
+                self._settle_ended(batch, self._ended, sink)
             else:
-                death = Death(self.pid, code, trace, self._is_ordered, is_started)
-                sink.lost(lambda tries: crashed(call, death, tries), is_started)
+                death = Death(self.pid, code, trace, self._order is not None, is_started)
+                sink.lost(lambda tries: crashed(batch.next_call(), death, tries), is_started)
 
-    def _settle_ended(self, call: str, ended: Ended, sink: Sink) -> None:
+    def _settle_ended(self, batch: Batch, ended: Ended, sink: Sink) -> None:
         seconds = self.plan.task_timeout
         if ended.is_late and seconds is not None:
-            sink.lost(lambda tries: TaskTimeout(call, seconds, self.pid, tries=tries), True)
+            sink.lost(lambda tries: TaskTimeout(batch.next_call(), seconds, self.pid, tries=tries), True)
         else:
             sink.killed()
 
@@ -278,7 +284,7 @@ class ProcessWorker:
         """Ask for outcomes that were not sent yet, and for tasks."""
         with self._look:
             try:
-                self._control.send(ASK.pack(self._outgoing.number, for_what_is_not_started))
+                self._control.send_if_there_is_room(ASK.pack(self._outgoing.number, for_what_is_not_started))
             except OSError:
                 pass  # it is dead; what it sent before is read to the end first
 
@@ -291,8 +297,10 @@ class ProcessWorker:
         return self._ledger.has_begun(self._outgoing.number)
 
     def end_stuck(self) -> None:
-        """End the process, which does not read what it was sent."""
-        self.kill(hard=True)
+        """End the process, which does not read what it was sent: it is frozen."""
+        process = self.process
+        if process is not None:
+            send_signal(process, hard=True)
 
     def end_late_task(self, position: int) -> bool:
         """End the process if this task, which was seen to run for long, still runs."""
@@ -316,15 +324,14 @@ class ProcessWorker:
             self._ledger.hold(True)
             if self.running() == position:
                 self._ended = wish
-        finally:  # a Ctrl-C may come, and be caught
-            if self._ended is not wish:
+                for pid in descendants(self.pid):
+                    kill(pid)  # what the task has started would go on for nobody
+        finally:  # a Ctrl-C may come anywhere, and be caught
+            if self._ended is wish:
+                send_signal(process, hard=True)
+            else:
                 self._ledger.hold(False)
-        if self._ended is not wish:
-            return False
-        for pid in descendants(self.pid):
-            kill(pid)  # what the task has started would go on for nobody
-        send_signal(process, hard=True)
-        return True
+        return self._ended is wish
 
     def megabytes(self) -> float | None:
         """Return the memory that the process occupies; None where that cannot be known."""

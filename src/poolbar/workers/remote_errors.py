@@ -8,7 +8,7 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import NamedTuple
 
 from .. import _messages as messages
-from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed
+from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed, set_cause, text_of
 from ..inside.pickling import loads
 
 _OUR_FRAME = os.path.join("poolbar", "inside", "")
@@ -18,7 +18,7 @@ def not_picklable(name: str, error: BaseException) -> BaseException:
     """Return the error for arguments that do not pickle."""
     if not isinstance(error, Exception):
         return error
-    made = NotPicklable(f"the arguments of {name} cannot be pickled: {type(error).__name__}: {error}")
+    made = NotPicklable(f"the arguments of {name} cannot be pickled: {text_of(error)}")
     made.__cause__ = error
     return made
 
@@ -31,7 +31,7 @@ def rebuilt(failed: messages.Failed, name: str) -> BaseException:
         try:
             error = loads(failed.error)
         except BaseException as problem:  # code of the user's runs while unpickling
-            reason = f"the exception does not unpickle: {type(problem).__name__}: {problem}"
+            reason = f"the exception does not unpickle: {text_of(problem)}"
     if not isinstance(error, BaseException):
         error = RemoteError(failed.type_name, failed.text, failed.traceback, reason)
     told = f"{failed.type_name}: {failed.text}"
@@ -41,7 +41,7 @@ def rebuilt(failed: messages.Failed, name: str) -> BaseException:
         error = NotUnpicklable(f"the arguments of {name} do not unpickle in the worker: {told}")
     elif failed.stage == messages.DUMPING_RESULT and isinstance(error, Exception):
         error = NotPicklable(f"a result of {name} cannot be pickled: {told}")
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{failed.traceback}"""')  # type: ignore[arg-type]  # it takes a text
+    set_cause(error, _RemoteTraceback(f'\n"""\n{failed.traceback}"""'))  # type: ignore[arg-type]  # it takes a text
     return error
 
 

@@ -33,6 +33,7 @@ class Outgoing:
     def __init__(self, main_by_value: bool) -> None:
         self._main_by_value = main_by_value
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
+        self._forgotten: tuple[int, ...] = ()  # of these, the worker has yet to hear
         self.number = 0
 
     def reset(self) -> bytes:
@@ -45,20 +46,19 @@ class Outgoing:
         self.number += 1
         function = batch.function
         is_new = function.id not in self._sent
-        forget: tuple[int, ...] = ()
         if is_new:
             self._sent[function.id] = None
             if len(self._sent) > MOST_FUNCTIONS:
-                forget = (self._sent.popitem(last=False)[0],)
+                self._forgotten += (self._sent.popitem(last=False)[0],)
         else:
             self._sent.move_to_end(function.id)
         head = (messages.RUN, self.number, function.id, function.sealed if is_new else None, function.fresh)
         payloads = batch.source.payloads(batch)
         if batch.form == messages.SEALED:
-            return pickle.dumps((*head, messages.SEALED, payloads, forget), PROTOCOL)
+            return pickle.dumps((*head, messages.SEALED, payloads, self._forget()), PROTOCOL)
         if function.takes_atoms:
             if are_atoms(chain.from_iterable(payloads) if batch.form == messages.STARRED else payloads):
-                data = pickle.dumps((*head, batch.form, payloads, forget), PROTOCOL)
+                data = pickle.dumps((*head, batch.form, payloads, self._forget()), PROTOCOL)
                 function.pace.note_bytes(len(batch.items), len(data))
                 return data
             function.takes_atoms = False
@@ -67,7 +67,11 @@ class Outgoing:
             if is_new:
                 del self._sent[function.id]
             return None
-        return pickle.dumps((*head, messages.SEALED, sealed, forget), PROTOCOL)
+        return pickle.dumps((*head, messages.SEALED, sealed, self._forget()), PROTOCOL)
+
+    def _forget(self) -> tuple[int, ...]:
+        forgotten, self._forgotten = self._forgotten, ()
+        return forgotten
 
     def _seal_items(self, batch: Batch, sink: Sink) -> list[bytes]:
         sealed: list[bytes] = []

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 MEGABYTE = 1 << 20
+LONGEST_PAUSE_SECONDS = 0.010
 
 
 def descendants(pid: int | None) -> list[int]:
@@ -59,19 +60,25 @@ def send_signal(process: BaseProcess, hard: bool) -> None:
 
 
 def kill(pid: int) -> None:
-    """Send a process SIGKILL, if it is there."""
+    """Send a process SIGKILL, if it is there and ours to kill."""
     try:
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    except OSError:
+        pass  # gone, or become another user's
 
 
-def exit_code(process: BaseProcess) -> int | None:
-    """Return the exit code of a process that has ended; None where it cannot be had."""
-    # multiprocessing reaps children wherever a process is started: another thread may have got the code from the system
-    # and not yet written it down.
-    for _ in range(100):
-        if process.exitcode is not None:
-            break
-        time.sleep(0.001)
-    return process.exitcode
+def has_ended(process: BaseProcess, seconds: float) -> bool:
+    """Wait for a process for some seconds; tell whether it has ended.
+
+    Not by ``join``: that trusts a pipe of the process's, which a task may have closed. And multiprocessing reaps children
+    wherever a process is started: another thread may have got the exit code from the system and not yet written it down.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.0002
+    while process.exitcode is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    process.join()  # so that multiprocessing forgets it
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .._errors import text_of
 from . import WorkerFailed
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ThreadWorker:
             except BaseException as error:
                 # The standard library's words and logger: people look for this line.
                 logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-                raise WorkerFailed(f"its initializer raised {type(error).__name__}: {error}", final=True) from error
+                raise WorkerFailed(f"its initializer raised {text_of(error)}", final=True) from error
 
     def run(self, batch: Batch, sink: Sink) -> None:
         """Run the tasks, one after the other."""

@@ -13,6 +13,9 @@ OVERDUE_SECONDS = 0.010
 """No outcome of a batch for this long: a long task runs. The outcomes before it are asked for, and what is not started is asked
 back as soon as another worker has nothing to do."""
 
+STOPPED_SECONDS = 1.0
+"""A wait that lasts so much longer than it was to was no wait."""
+
 LOOKS = 20
 """A task's time is looked at so many times, so that it is ended at most 5 % late."""
 
@@ -50,7 +53,7 @@ class Watch:
         batch: what runs.
         sink: who knows whether others wait for its tasks.
         task_timeout: seconds that a task may take; None: as long as it likes. Counted from when it was first seen to run: a
-            task is never ended early, and late by one look at most.
+            task is never ended early, and late by one look at most, unless the lane is busy with callbacks.
     """
 
     def __init__(self, worker: Watched, batch: Batch, sink: Sink, task_timeout: float | None) -> None:
@@ -62,6 +65,7 @@ class Watch:
         self._is_asked_back = False
         self._seen: int | None = None  # the task that was running at the last look; None: none,
         self._since = time.monotonic()  # and since when that is so
+        self._wait_ends = self._since
 
     def heard(self) -> None:
         """Hear that a message has come."""
@@ -75,7 +79,10 @@ class Watch:
         look = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
         if self._seen is not None:
             look = min(look, max(0.0, self._since + self._limit - time.monotonic()))
-        return look if seconds is None else min(look, seconds)
+        if seconds is not None:
+            look = min(look, seconds)
+        self._wait_ends = time.monotonic() + look
+        return look
 
     def look(self) -> None:
         """Do what is to be done after so long a silence."""
@@ -100,6 +107,9 @@ class Watch:
     def _look_at_the_time(self, limit: float) -> None:
         running = self._worker.running()
         now = time.monotonic()
+        if now - self._wait_ends > STOPPED_SECONDS:
+            # This process was stopped (Ctrl-Z, a suspended container), and probably the worker with it: not the task's time.
+            self._since += now - self._wait_ends
         if running != self._seen:
             self._seen, self._since = running, now
         elif running is not None:
