@@ -26,6 +26,7 @@ class Entry(Protocol):
     """Something in the backlog that tasks are taken from. Its methods are called with the backlog's lock held."""
 
     function: Function
+    order: int  # in which entries came
     is_pulling: bool  # a caller pulls an iterator right now: tasks come without notice
 
     def available(self) -> int:
@@ -302,8 +303,11 @@ class Backlog:
         if self.is_dropped:
             dropped: Callable[[], None] | None = source.cancel()
             return dropped
-        if source not in self._entries:
-            self._entries.appendleft(source)
+        entries = self._entries
+        if source not in entries:
+            # Before all that came after it: what waits for it must not be started in its place.
+            place = next((place for place, entry in enumerate(entries) if entry.order > source.order), len(entries))
+            entries.insert(place, source)
         self._rouse(tasks)
         return None
 

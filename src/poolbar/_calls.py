@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch
@@ -16,40 +19,54 @@ if TYPE_CHECKING:
     from ._function import Function
     from .progress import Tally
 
+orders = itertools.count()
+
 Call = tuple["Future[Any]", Any]
 """A submitted task: its future and its arguments, in the form that its batch says."""
+
+
+def _start_of(part: tuple[int, list[Call]]) -> int:
+    return part[0]
 
 
 class Calls:
     """Submitted tasks of one function that follow each other in the backlog."""
 
-    __slots__ = ("_again", "_tries", "form", "function", "tally", "tasks")
+    __slots__ = ("_returned", "_taken", "_tries", "form", "function", "order", "tally", "tasks")
 
     def __init__(self, function: Function, form: int, tally: Tally) -> None:
         self.function = function
         self.form = form
         self.tally = tally
         self.tasks: deque[Call] = deque()
-        self._again: deque[Call] = deque()  # to be tried again, each alone
+        self.order = next(orders)
+        self._returned: list[tuple[int, list[Call]]] = []  # in order; each part is taken by itself
+        self._taken = 0  # tasks that were taken from ``tasks``
         self._tries: dict[tuple[Future[Any], bool], int] = {}  # of tasks whose worker died: started or not, how often
 
     is_pulling = False
 
     def available(self) -> int:
         """Return how many tasks wait."""
-        return len(self.tasks) + len(self._again)
+        returned = sum(len(items) for _, items in self._returned) if self._returned else 0
+        return len(self.tasks) + returned
 
     def take(self, size: int) -> Batch:
-        """Take up to ``size`` tasks."""
-        tasks = self.tasks
-        if self._again:
-            tasks, size = self._again, 1
-        items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
-        return Batch(self, self.function, items, self.form)
+        """Take up to ``size`` tasks: those that came back first, in their old order."""
+        if self._returned:
+            start, items = self._returned.pop(0)
+            if len(items) > size:
+                self._returned.insert(0, (start + size, items[size:]))
+                items = items[:size]
+        else:
+            tasks, start = self.tasks, self._taken
+            items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
+            self._taken += len(items)
+        return Batch(self, self.function, items, self.form, start)
 
     def is_finished(self) -> bool:
         """Tell whether nothing waits here."""
-        return not (self.tasks or self._again)
+        return not (self.tasks or self._returned)
 
     def starve(self) -> None:
         """Do nothing: more tasks come when somebody submits them."""
@@ -123,11 +140,9 @@ class Calls:
         self._tries = {key: tries for key, tries in list(self._tries.items()) if not key[0].done()}
 
     def try_again(self, batch: Batch) -> None:
-        """Put the next task where it is taken alone."""
-        call = batch.items[batch.done]
+        """Take the next task back: it comes as a part of its own, and is taken alone."""
+        self.give_back(batch, [batch.items[batch.done]], batch.done)
         batch.items[batch.done] = None
-        _unmark_running(call[0])
-        self._again.append(call)
 
     def place_of(self, batch: Batch, future: Future[Any]) -> int | None:
         """Return where in a batch a task is whose outcome has not come; None: it is not there. From any thread."""
@@ -137,10 +152,13 @@ class Calls:
         return None
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
-        """Put tasks that were not started before those that wait here."""
+        """Put tasks that were not started before those that wait here, in the order in which they were submitted.
+
+        Whichever lane comes first: one that waits for another that was submitted before it must not be started in its place.
+        """
         for future, _ in items:
             _unmark_running(future)
-        self.tasks.extendleft(reversed(items))
+        bisect.insort(self._returned, (batch.start + position, items), key=_start_of)
 
     def cancel(self) -> Callable[[], None]:
         """Cancel what waits."""
@@ -167,8 +185,8 @@ class Calls:
         return finish
 
     def _drop(self) -> list[Call]:
-        tasks = [*self._again, *self.tasks]
-        self._again.clear()
+        tasks = [*chain.from_iterable(items for _, items in self._returned), *self.tasks]
+        self._returned.clear()
         self.tasks.clear()
         return tasks
 

@@ -68,7 +68,7 @@ class Crew:
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
         self.calls_tally: Tally | None = None
         self.tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
-        self._unpulled: set[Run] = set()  # runs whose iterator has more to give; guarded by the backlog's lock
+        self._runs: set[Run] = set()  # runs that have tasks left to take; guarded by the backlog's lock
         _crews.add(self)
 
     def _start_lane(self) -> None:
@@ -114,29 +114,31 @@ class Crew:
         """Let all that waits fail: no worker can run it."""
         self.backlog.break_down(reason, lambda: BrokenExecutor(reason))
 
-    def keep_pulling(self, run: Run) -> None:
-        """Remember a run whose iterator is not exhausted: a shutdown pulls the rest."""
+    def keep(self, run: Run) -> None:
+        """Remember a run that is about to start: a shutdown has all its tasks run, read or not."""
         with self.backlog.lock:
-            self._unpulled = {other for other in self._unpulled if not other.is_pulled()}
-            if not run.is_pulled():
-                self._unpulled.add(run)
+            self._runs = {other for other in self._runs if not other.is_finished()}
+            self._runs.add(run)
 
-    def pull_the_rest(self) -> None:
-        """Pull what runs have not pulled yet, in this thread."""
-        for run in list(self._unpulled):
+    def _finish_runs(self) -> None:
+        # In this thread, which pulls what iterators have left to give.
+        with self.backlog.lock:
+            runs, self._runs = self._runs, set()
+        for run in runs:
             run.pull_the_rest()
-        self._unpulled.clear()
 
     def finish(self, *, wait: bool, cancel: bool) -> None:
         """Take no more tasks; let lanes end when all is done."""
         if not cancel:
-            self.pull_the_rest()
+            self._finish_runs()
         self._close()
         if cancel:
             self.backlog.cancel_all(spare_the_first=True)
+        else:
+            self._finish_runs()  # those that came meanwhile
         if not self.lanes:
             self.end_spares()
-        if wait:
+        if wait and not self._is_callback():
             self.join()
 
     def _close(self) -> None:
@@ -160,10 +162,13 @@ class Crew:
                 tally.close()
 
     def join(self) -> None:
-        """Wait for all lanes."""
-        for lane in list(self.lanes):
-            while lane.thread.is_alive() and lane.thread is not threading.current_thread():
-                lane.thread.join(LOOK_UP_SECONDS)
+        """Wait for all lanes, also for those that are started meanwhile: for tasks that come back."""
+        while True:
+            with self.backlog.lock:  # no lane is being started just now
+                alive = [lane for lane in self.lanes if lane.thread.is_alive() and not lane.is_current()]
+            if not alive:
+                return
+            alive[0].thread.join(LOOK_UP_SECONDS)
 
     def kill_task(self, future: Future[Any]) -> bool:
         """End a submitted task, whatever it does; wait until it is cancelled. False: it ended by itself.
@@ -171,11 +176,15 @@ class Crew:
         Raises:
             ValueError: the future is not of this executor.
         """
-        if any(lane.is_current() for lane in list(self.lanes)):
-            # In a callback, in a lane's thread: it must not wait for what only lanes can do, for two might wait for each other.
+        if self._is_callback():
+            # It must not wait for what only lanes can do, for two might wait for each other.
             threading.Thread(target=self._kill_task, args=(future,), name="poolbar-kill", daemon=True).start()
             return True
         return self._kill_task(future)
+
+    def _is_callback(self) -> bool:
+        # Or a task that runs in a thread: either way, this is a lane's thread.
+        return any(lane.is_current() for lane in list(self.lanes))
 
     def _kill_task(self, future: Future[Any]) -> bool:
         deadline = time.monotonic() + LOST_SECONDS
@@ -237,5 +246,5 @@ def forget_all() -> None:
         crew.backlog.closed = True
         crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
         crew.lanes = []
-        crew._unpulled = set()
+        crew._runs = set()
     _crews.clear()

@@ -31,10 +31,16 @@ def process_crew(workers: int, name: str, asked: Options) -> tuple[Crew, bool]:
     spares: list[Worker] = []
     if plan.method == "fork":
         # As the standard library does: from one thread, before there are others that could hold a lock.
-        for _ in range(workers):
-            worker = ProcessWorker(plan)
-            worker.launch()
-            spares.append(worker)
+        try:
+            for _ in range(workers):
+                worker = ProcessWorker(plan)
+                spares.append(worker)
+                worker.launch()
+        except BaseException:  # a Ctrl-C: nobody else knows of these
+            for spare in spares:
+                spare.kill(hard=True)
+                spare.end(spent=True)
+            raise
 
     def new_worker() -> Worker:
         return warm_worker(plan) or ProcessWorker(plan)

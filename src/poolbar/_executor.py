@@ -280,6 +280,7 @@ class ProgressExecutor(Executor):
         failures = Failures(function.name) if errors == "collect" else None
         run = Run(crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures)
         crew.tallies.add(tally)
+        crew.keep(run)
         try:
             is_open = run.start()
         except BaseException:
@@ -288,8 +289,6 @@ class ProgressExecutor(Executor):
         if not is_open:
             run.leave()
             raise self._refusal()
-        if not run.is_pulled():
-            crew.keep_pulling(run)
         return run.results(deadline)
 
     # --- progress

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _messages as messages
 from ._batch import Batch
-from ._calls import did_not_unpickle
+from ._calls import did_not_unpickle, orders
 from .inside.pickling import loads
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Run:
         failures: Failures | None,
     ) -> None:
         self.function = function
+        self.order = next(orders)
         self.tally = tally
         self._backlog = backlog
         self._inputs = inputs
@@ -102,6 +103,9 @@ class Run:
         self._end: Callable[[], BaseException] | None = None  # why the tasks that were not started never will be
         # the caller's own
         self.is_pulling = False
+        # Held while the iterator is pulled, for as long as it takes: by a reader, or by who shuts the executor down. Reentrant:
+        # an iterator that reads its own results is told by Python that this cannot be.
+        self._one_pulls = threading.RLock()
         self._pulled = 0
         self._read = 0
         self._stride = 1
@@ -248,16 +252,19 @@ class Run:
     def _pull(self, count: int) -> None:
         inputs = self._inputs
         backlog = self._backlog
-        self.is_pulling = True
-        if backlog.has_idle_lanes():
-            backlog.watch()
-        try:
-            self._pulled += inputs.pull(count)
-        finally:
-            self.is_pulling = False
-            self._offer()
-        if inputs.exhausted:
-            self.tally.set_total(self._pulled)
+        with self._one_pulls:
+            if inputs.exhausted:
+                return  # another thread has pulled the last
+            self.is_pulling = True
+            if backlog.has_idle_lanes():
+                backlog.watch()
+            try:
+                self._pulled += inputs.pull(count)
+            finally:
+                self.is_pulling = False
+                self._offer()
+            if self._inputs.exhausted:
+                self.tally.set_total(self._pulled)
 
     def _offer(self) -> None:
         with self._backlog.lock:
@@ -413,8 +420,10 @@ class Run:
         self.unwatched = True
         self._forget_results()
         self.tally.close_when_done()
+        self._unbounded = True
         lock = self._backlog.lock
         if self._inputs.exhausted or threading.get_ident() != self._owner:
+            self._backlog.nudge()
             return  # another thread than the one that called map must not pull: shutdown does
         if not lock.acquire(timeout=1.0):
             return  # the garbage collector runs this while this very thread holds the lock
@@ -422,7 +431,3 @@ class Run:
         self.pull_the_rest()
         if self._inputs.error is not None:
             raise self._inputs.error
-
-    def is_pulled(self) -> bool:
-        """Tell whether nothing will be pulled any more."""
-        return self._inputs.exhausted or self.cancelled

@@ -166,15 +166,14 @@ class Outbox:
 
     def flush(self, *, last: bool) -> None:
         """Send what was added since the last time."""
-        if self.values or last:
-            seconds = self._elapsed()
-            with self._lock:
-                values = list(self.values)
-                self.values.clear()
-                self._write_values(values, seconds, last)
-            self._ledger.sent(self.ended)
-            self._pickler.clear_memo()
-            self.closed = last
+        with self._lock:  # also where nothing is left: the control thread may be about to write it
+            values = list(self.values)
+            self.values.clear()
+            if values or last:
+                self._write_values(values, self._elapsed(), last)
+        self._ledger.sent(self.ended)
+        self._pickler.clear_memo()
+        self.closed = last
 
     def flush_early(self) -> None:
         """Send what was added, while a task runs. Called by the control thread: the ledger stays the main thread's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from ..inside.names import PROTOCOL
@@ -21,6 +21,11 @@ MOST_FUNCTIONS = 64
 
 MOST_BATCH_BYTES = 4 << 20
 """Pickled arguments sent in one message; a single task's may be larger."""
+
+
+def _bytes_of(atoms: list[Any]) -> int:
+    """Return about how many bytes the texts and bytes among plain values take."""
+    return sum(len(atom) for atom in atoms if type(atom) is bytes or type(atom) is str)
 
 
 class Outgoing:
@@ -57,11 +62,12 @@ class Outgoing:
         if batch.form == messages.SEALED:
             return pickle.dumps((*head, messages.SEALED, payloads, self._forget()), PROTOCOL)
         if function.takes_atoms:
-            if are_atoms(chain.from_iterable(payloads) if batch.form == messages.STARRED else payloads):
+            atoms = list(chain.from_iterable(payloads)) if batch.form == messages.STARRED else payloads
+            if are_atoms(atoms) and _bytes_of(atoms) <= MOST_BATCH_BYTES:
                 data = pickle.dumps((*head, batch.form, payloads, self._forget()), PROTOCOL)
                 function.pace.note_bytes(len(batch.items), len(data))
                 return data
-            function.takes_atoms = False
+            function.takes_atoms = False  # or large ones: their sizes are looked at one by one
         sealed = self._seal_items(batch, sink)
         if not sealed:
             if is_new:
