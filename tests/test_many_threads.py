@@ -280,7 +280,6 @@ def test_a_callback_may_wait_for_what_another_worker_does(pool: poolbar.Progress
     ]  # fmt: skip
 
 
-@pytest.mark.xfail(reason="a lane in a callback counts as one that will take work, so no other is started", strict=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_callback_may_wait_for_what_a_worker_does_that_has_not_started(kind: str, gate: Gate) -> None:
     with KINDS[kind](2) as executor:
@@ -633,14 +632,12 @@ watched(run)
 """
 
 
-@pytest.mark.xfail(reason="it waits for lanes that wait for the batch to end in which it is", strict=True)
 @pytest.mark.parametrize(("kind", "text"), [("process", A_CALLBACK), ("thread", A_CALLBACK), ("thread", A_TASK)])
 def test_a_shutdown_in_a_callback_or_a_task_ends(script: Script, tmp_path: Path, kind: str, text: str) -> None:
     (tmp_path / "place").mkdir()
     assert script(HANG + text, kind, str(tmp_path / "place")) == ["ends"]
 
 
-@pytest.mark.xfail(reason="two threads pull one iterator, or none does", strict=True)
 @pytest.mark.parametrize(
     "text",
     [PULLED_BY_TWO, PULLED_BY_MANY_SHUTDOWNS, SHUT_DOWN_DURING_THE_CALL],
@@ -650,7 +647,6 @@ def test_a_lazy_map_is_pulled_by_one_thread_at_a_time_when_the_executor_is_shut_
     assert script(HANG + text, "thread") == ["ends"]
 
 
-@pytest.mark.xfail(reason="it waits for the lanes that there are at the call", strict=True)
 def test_a_shutdown_waits_for_the_workers_that_were_started_while_it_waited() -> None:
     """A batch of slow tasks is handed back by the only worker, and others are started for it."""
     for _ in range(10):

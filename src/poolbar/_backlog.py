@@ -85,6 +85,7 @@ class Backlog:
         self._idle: list[Hand] = []  # the last to fall asleep is woken first: its worker's caches are warm
         self._coming = 0
         self._roused = 0
+        self._delivering: set[int] = set()  # threads of lanes that deliver a batch's last outcomes, perhaps in a callback
         self.lanes = 0
         self.in_flight = 0  # batches that lanes hold
         self.done = 0  # tasks whose outcome was delivered
@@ -123,9 +124,13 @@ class Backlog:
         while hands and idle and self._more_than(self._roused):
             self._wake_one()
             hands -= 1
-        while hands and self.lanes < self.most_lanes and self._more_than(self._roused + self._coming):
+        coming = self._coming
+        if hands and threading.get_ident() in self._delivering:
+            coming -= 1  # this is a callback of that lane: it may be about to wait for what it has just submitted
+        while hands and self.lanes < self.most_lanes and self._more_than(self._roused + coming):
             self.lanes += 1
             self._coming += 1
+            coming += 1
             try:
                 self._start_lane()
             except BaseException:
@@ -218,6 +223,7 @@ class Backlog:
     def _arrived(self, lane: Hand, state: str) -> None:
         if lane.state == COMING:
             self._coming -= 1
+            self._delivering.discard(threading.get_ident())
         elif lane.state == ROUSED:
             self._roused -= 1
         elif lane.state == IDLE and lane in self._idle:
@@ -250,6 +256,7 @@ class Backlog:
         with self.lock:
             if lane.state == BUSY:
                 self._coming += 1
+                self._delivering.add(threading.get_ident())
                 lane.state = COMING
 
     def learn(self, function: Function, tasks: int, seconds: float) -> None:
