@@ -158,17 +158,22 @@ class Crew:
         if self.calls_tally is not None:
             self.calls_tally.close_when_done()
         for tally in list(self.tallies):
-            if tally.is_over():
+            # What was dropped by force never ends.
+            if self.is_forced or tally.is_over():
                 tally.close()
 
     def join(self) -> None:
         """Wait for all lanes, also for those that are started meanwhile: for tasks that come back."""
         while True:
             with self.backlog.lock:  # no lane is being started just now
-                alive = [lane for lane in self.lanes if lane.thread.is_alive() and not lane.is_current()]
-            if not alive:
-                return
-            alive[0].thread.join(LOOK_UP_SECONDS)
+                lanes = [lane for lane in self.lanes if not lane.is_current()]
+            alive = next((lane for lane in lanes if not lane.ended.is_set()), None)
+            if alive is None:
+                break
+            # Not by the thread's own join: interrupted, it takes a thread that runs for one that has ended (Python 3.8 to 3.12).
+            alive.ended.wait(LOOK_UP_SECONDS)
+        for lane in lanes:
+            lane.thread.join(LOOK_UP_SECONDS)  # it is at its last line
 
     def kill_task(self, future: Future[Any]) -> bool:
         """End a submitted task, whatever it does; wait until it is cancelled. False: it ended by itself.

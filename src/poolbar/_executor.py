@@ -13,7 +13,7 @@ from . import _crew
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
 from ._errors import BrokenExecutor, SettingError
-from ._exit import State, end_on_sigterm, interrupts_held_off, join_before_children, leave_sigterm
+from ._exit import State, end_on_sigterm, interrupts_held_off, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
@@ -141,6 +141,7 @@ class ProgressExecutor(Executor):
                 self._is_threads = self.choice.kind == "thread"
                 join_before_children()
                 end_on_sigterm()
+                step_aside_for_tracebacks()
                 crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
@@ -338,6 +339,7 @@ class ProgressExecutor(Executor):
             with interrupts_held_off():
                 crew.kill(hard=True)
                 crew.join()
+                crew.close_tallies()
             raise
         if wait:
             crew.close_tallies()

@@ -15,6 +15,7 @@ from .progress.painter import painter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
 
 SIGTERM_SECONDS = 0.5
@@ -105,6 +106,22 @@ def _on_sigterm(*_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
     os._exit(128 + signal.SIGTERM)  # only for process 1 of a container: the system spares it that signal, its workers are gone
+
+
+def step_aside_for_tracebacks() -> None:
+    """From now on, have bars leave the screen to the traceback that ends the program, unless somebody else shows it."""
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _on_uncaught
+
+
+def _on_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    is_interactive = sys.flags.interactive or hasattr(sys, "ps1")  # the next statement may use the executor again
+    if issubclass(kind, KeyboardInterrupt) and not is_interactive:
+        with interrupts_held_off():
+            _crew.finish_all(at_once=True)
+    else:
+        painter.step_aside()  # what was asked for is still run at the exit, and shown
+    sys.__excepthook__(kind, error, trace)
 
 
 def _after_fork_in_child() -> None:

@@ -32,6 +32,7 @@ class Lane:
     """Keeps one worker busy. It is its worker's Sink, and the backlog's Hand."""
 
     def __init__(self, crew: Crew, number: int) -> None:
+        self.ended = threading.Event()  # set as the thread's last act
         self.wake = threading.Lock()
         self.wake.acquire()
         self.state = _backlog.COMING
@@ -45,6 +46,12 @@ class Lane:
     # --- the loop
 
     def _drive(self) -> None:
+        try:
+            self._work_to_the_end()
+        finally:
+            self.ended.set()
+
+    def _work_to_the_end(self) -> None:
         try:
             self._work()
         except BaseException as error:

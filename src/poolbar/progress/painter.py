@@ -100,6 +100,15 @@ class Painter:
             show.reporter = None
             warnings.warn(f"poolbar shows no progress: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=1)
 
+    def step_aside(self) -> None:
+        """Leave the screen to others until the next look."""
+        with self._lock:
+            shows = list(self._shows)
+        with self._drawing:
+            for show in shows:
+                if show.reporter is not None:
+                    self._try(show, show.reporter.pause)
+
     def _finish(self, show: _Show) -> None:
         with self._lock:
             if show not in self._shows:
