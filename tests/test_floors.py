@@ -35,6 +35,7 @@ FLOORS = [
         "_failures",
         "_function",
         "_inputs",
+        "_interrupts",
         "_lane",
         "_map",
         "_memory",

@@ -133,6 +133,8 @@ class Backlog:
             coming += 1
             try:
                 self._start_lane()
+            except KeyboardInterrupt:
+                raise  # it was held back until the lane had started
             except BaseException:
                 self.lanes -= 1
                 self._coming -= 1

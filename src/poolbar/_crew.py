@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _backlog
 from ._backlog import Backlog
 from ._errors import BrokenExecutor
+from ._interrupts import interrupts_deferred
 from ._lane import Lane
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ class Crew:
         _crews.add(self)
 
     def _start_lane(self) -> None:
-        # Called with the backlog's lock held.
-        lane = Lane(self, len(self.lanes))
-        self.lanes.append(lane)
-        try:
-            lane.thread.start()
-        except BaseException:
-            self.lanes.remove(lane)
-            raise
+        # Called with the backlog's lock held. A Ctrl-C comes before or after: a lane that is half started would be lost.
+        with interrupts_deferred():
+            lane = Lane(self, len(self.lanes))
+            self.lanes.append(lane)
+            try:
+                lane.thread.start()
+            except BaseException:  # there is no room for another thread
+                self.lanes.remove(lane)
+                raise
 
     def new_worker(self) -> Worker:
         """Return a worker for a lane; it may have been started already."""
@@ -167,11 +169,12 @@ class Crew:
         while True:
             with self.backlog.lock:  # no lane is being started just now
                 lanes = [lane for lane in self.lanes if not lane.is_current()]
-            alive = next((lane for lane in lanes if not lane.ended.is_set()), None)
+            alive = next((lane for lane in lanes if not lane.has_ended), None)
             if alive is None:
                 break
             # Not by the thread's own join: interrupted, it takes a thread that runs for one that has ended (Python 3.8 to 3.12).
-            alive.ended.wait(LOOK_UP_SECONDS)
+            if alive.at_end.acquire(timeout=LOOK_UP_SECONDS):
+                alive.at_end.release()  # for whoever else waits
         for lane in lanes:
             lane.thread.join(LOOK_UP_SECONDS)  # it is at its last line
 

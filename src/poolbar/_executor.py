@@ -13,10 +13,11 @@ from . import _crew
 from . import _messages as messages
 from ._crews import process_crew, thread_crew
 from ._errors import BrokenExecutor, SettingError
-from ._exit import State, end_on_sigterm, interrupts_held_off, join_before_children, leave_sigterm, step_aside_for_tracebacks
+from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
 from ._function import Function, Functions, name_of
 from ._inputs import inputs_of
+from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._map import Run
 from ._options import options
 from ._settings import resolve
@@ -134,7 +135,7 @@ class ProgressExecutor(Executor):
 
     def _start(self) -> _crew.Crew:
         """Make the crew. No worker is started yet, but for those that fork."""
-        with self._making:
+        with interrupts_deferred(), self._making:
             if self._crew is None:
                 if State.exiting or self._is_shut:
                     raise self._refusal()

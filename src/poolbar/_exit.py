@@ -6,15 +6,14 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from . import _crew
+from ._interrupts import interrupts_held_off
 from .progress.painter import painter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
 
@@ -36,19 +35,6 @@ def join_before_children() -> None:
         Finalize(None, _at_exit, exitpriority=100)
 
 
-@contextmanager
-def interrupts_held_off() -> Iterator[None]:
-    """Let no second Ctrl-C break into what ends the run."""
-    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _shelf() -> Any:
     warm = sys.modules.get("poolbar.workers.warm")  # not there where no process was ever started
     return None if warm is None else warm.shelf
@@ -61,11 +47,20 @@ def _was_interrupted() -> bool:
 
 def _at_exit() -> None:
     State.exiting = True
+    if _was_interrupted():
+        with interrupts_held_off():
+            _end_all(at_once=True)
+        return
     try:
-        _crew.finish_all(at_once=_was_interrupted())
+        _end_all(at_once=False)
     except KeyboardInterrupt:
-        _crew.finish_all(at_once=True)
+        with interrupts_held_off():
+            _end_all(at_once=True)
         raise
+
+
+def _end_all(*, at_once: bool) -> None:
+    _crew.finish_all(at_once=at_once)
     painter.rest()
     shelf = _shelf()
     if shelf is not None:

@@ -32,7 +32,9 @@ class Lane:
     """Keeps one worker busy. It is its worker's Sink, and the backlog's Hand."""
 
     def __init__(self, crew: Crew, number: int) -> None:
-        self.ended = threading.Event()  # set as the thread's last act
+        self.has_ended = False  # set as the thread's last act, with
+        self.at_end = threading.Lock()  # which is released then. Not an Event: a Ctrl-C in its Python code leaves it locked
+        self.at_end.acquire()
         self.wake = threading.Lock()
         self.wake.acquire()
         self.state = _backlog.COMING
@@ -49,7 +51,8 @@ class Lane:
         try:
             self._work_to_the_end()
         finally:
-            self.ended.set()
+            self.has_ended = True
+            self.at_end.release()
 
     def _work_to_the_end(self) -> None:
         try:

@@ -5,8 +5,9 @@
                      ▲                                  │
                      └── returned ◀── not started ──────┘
 
-What is not taken is guarded by the backlog's lock; chunks and counts by the run's own condition, ``_news``. Where both are
-held, the backlog's comes first. The caller waits on ``_news``; lanes and the backlog notify it.
+What is not taken is guarded by the backlog's lock; chunks and counts by the run's own ``_lock``. Where both are
+held, the backlog's comes first. The caller waits for ``_bell``, a lock that lanes and the backlog release. A Condition would do,
+were it not for Ctrl-C: a signal in the middle of its Python code leaves it locked.
 """
 
 from __future__ import annotations
@@ -93,8 +94,11 @@ class Run:
         self._returned: list[tuple[int, list[Any]]] = []  # in order
         self._next_index = 0  # of the next task to take from the inputs
         self._tries: dict[tuple[int, bool], int] = {}  # of tasks whose worker died: started or not, how often
-        # guarded by _news
-        self._news = threading.Condition(threading.Lock())
+        # guarded by _lock
+        self._lock = threading.Lock()
+        self._bell = threading.Lock()  # held, but for a moment after a ring
+        self._bell.acquire()
+        self._is_waited_for = False
         self._in_order: dict[int, Chunk] = {}
         self._as_they_came: deque[Chunk] = deque()
         self._in_flight = 0  # tasks
@@ -143,7 +147,7 @@ class Run:
             start = self._next_index
             items = self._inputs.take(min(size, self.available()))
             self._next_index += len(items)
-        with self._news:
+        with self._lock:
             self._in_flight += len(items)
         return Batch(self, self.function, items, messages.STARRED if self._inputs.starred else messages.SINGLE, start)
 
@@ -154,17 +158,17 @@ class Run:
     def starve(self) -> None:
         """Let the caller know that a lane has nothing to do, should it be waiting."""
         if not self._inputs.exhausted:
-            with self._news:
+            with self._lock:
                 self._hungry = True
-                self._news.notify_all()
+                self._ring()
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started."""
         # In the order of the tasks, whichever lane comes first: those that wait for each other start together.
         bisect.insort(self._returned, (batch.start + position, items), key=_start_of)
-        with self._news:
+        with self._lock:
             self._in_flight -= len(items)
-            self._news.notify_all()
+            self._ring()
 
     def tried(self, batch: Batch, started: bool) -> int:
         """Count a try of the next task."""
@@ -184,9 +188,9 @@ class Run:
         """Drop what was not started; the caller meets an error in its place."""
         self._returned.clear()
         self._inputs.take(self._inputs.ready())
-        with self._news:
+        with self._lock:
             self._end = error
-            self._news.notify_all()
+            self._ring()
         return lambda: None
 
     # --- a lane's side
@@ -215,7 +219,7 @@ class Run:
     def _deliver(self, chunk: Chunk) -> None:
         failed = chunk.error is not None
         self.tally.ended(chunk.tasks - failed, failed)
-        with self._news:
+        with self._lock:
             self._in_flight -= chunk.tasks
             if not (self.unwatched or self.cancelled):
                 self._unread_bytes += chunk.size
@@ -223,7 +227,7 @@ class Run:
                     self._in_order[chunk.start] = chunk
                 else:
                     self._as_they_came.append(chunk)
-            self._news.notify_all()
+            self._ring()
 
     # --- the caller's side
 
@@ -292,20 +296,17 @@ class Run:
     def _next_chunk(self, deadline: float | None) -> Chunk | None:
         while True:
             self._top_up()
-            with self._news:
-                while True:
-                    chunk = self._pop()
-                    if chunk is not None or self._is_over():
-                        break
-                    if self._hungry and self._widen():
-                        break
-                    self._wait(deadline)
+            with self._lock:
+                chunk = self._pop()
                 is_over = chunk is None and self._is_over()
+                self._is_waited_for = not (chunk is not None or is_over or (self._hungry and self._widen()))
             if chunk is not None:
                 self._account(chunk)
                 return chunk
             if is_over:
                 return None
+            if self._is_waited_for:
+                self._wait(deadline)
 
     def _widen(self) -> bool:
         # A worker has nothing to do while the caller waits for one that is slow: ask for more than a window, in bounds.
@@ -317,11 +318,22 @@ class Run:
         return True
 
     def _wait(self, deadline: float | None) -> None:
-        if deadline is None:
-            # Not for ever: a Ctrl-C that comes just before the wait begins is acted on when it ends.
-            self._news.wait(LOOK_UP_SECONDS)
-        elif not self._news.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-            raise FutureTimeoutError
+        # Not for ever: a Ctrl-C that comes just before the wait begins is acted on when it ends.
+        seconds = LOOK_UP_SECONDS
+        if deadline is not None:
+            seconds = min(seconds, deadline - time.monotonic())
+            if seconds <= 0:
+                raise FutureTimeoutError
+        self._bell.acquire(timeout=seconds)
+
+    def _ring(self) -> None:
+        # The lock is held.
+        if self._is_waited_for:
+            self._is_waited_for = False
+            try:
+                self._bell.release()
+            except RuntimeError:
+                pass  # it has been rung already, and nobody was there any more
 
     def _pop(self) -> Chunk | None:
         if self._ordered:
@@ -341,7 +353,7 @@ class Run:
         self._as_they_came.clear()
 
     def _account(self, chunk: Chunk) -> None:
-        with self._news:
+        with self._lock:
             was_full = self._unread_bytes > UNREAD_BYTES
             self._unread_bytes -= chunk.size
         if self._buffersize is None:

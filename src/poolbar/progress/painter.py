@@ -13,6 +13,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import _thread
     from collections.abc import Callable
 
     from . import Reporter, Tally
@@ -42,7 +43,7 @@ class Painter:
         self._drawing = threading.RLock()
         self._shows: list[_Show] = []
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._stop = threading.Lock()  # released to end the thread
 
     def add(self, tally: Tally, make: Callable[[], Reporter]) -> None:
         """Show a tally until it is closed, once it has lasted for half a second."""
@@ -51,13 +52,14 @@ class Painter:
         with self._lock:
             self._shows.append(show)
             if self._thread is None:
-                self._stop = threading.Event()
+                self._stop = threading.Lock()
+                self._stop.acquire()
                 self._thread = threading.Thread(target=self._paint, args=(self._stop,), name="poolbar-painter", daemon=True)
                 self._thread.start()
 
-    def _paint(self, stop: threading.Event) -> None:
+    def _paint(self, stop: _thread.LockType) -> None:
         idle = 0
-        while not stop.wait(PERIOD_SECONDS if idle == 0 else FIRST_SHOWN_SECONDS):
+        while not stop.acquire(timeout=PERIOD_SECONDS if idle == 0 else FIRST_SHOWN_SECONDS):
             with self._lock:
                 shows = list(self._shows)
                 idle = 0 if shows else idle + 1
@@ -127,7 +129,7 @@ class Painter:
             if thread is None or self._shows:
                 return
             self._thread = None
-            self._stop.set()
+            self._stop.release()
         if thread is not threading.current_thread():
             thread.join()
 
