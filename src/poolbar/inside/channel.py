@@ -63,12 +63,16 @@ class Sender:
             pass
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+        rest: bytes | memoryview = data
+        while True:
             try:
-                view = view[os.write(self._fd, view) :]
+                written = os.write(self._fd, rest)
             except BlockingIOError:
                 self._wait()
+                continue
+            if written == len(rest):
+                return
+            rest = memoryview(rest)[written:]
 
     def _wait(self) -> None:
         poll = select.poll()

@@ -18,7 +18,7 @@ worker is gone.
 
 The hold lets the parent end a task and no other. A worker rests after each task that took PROMPT_SECONDS or more: it says so,
 and only then looks whether it is held. The parent holds it, and only then looks again: if the task still runs, the worker cannot
-get beyond it; if not, the parent lets go. Each side writes its word before it reads the other's, with a system call in
+get beyond it; if not, the parent lets go. Each side writes its word before it reads the other's, with a memory barrier in
 between, so that one of the two sees the other's (Dekker's algorithm for mutual exclusion, 1965).
 """
 
@@ -28,6 +28,7 @@ import mmap
 import os
 import pickle
 import struct
+from threading import Lock
 from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,6 +68,12 @@ class Ledger:
         self.ints = self._bytes[HEAD:SIZE].cast("q")
         self.floats = self._bytes[HEAD:SIZE].cast("d")
         self.log.seek(HEAD)
+        self._barrier = Lock()
+
+    def _put_out(self) -> None:
+        # What was written is seen by other processes before what follows is read: to take a lock is an atomic exchange.
+        with self._barrier:
+            pass
 
     # --- the worker's side
 
@@ -101,7 +108,7 @@ class Ledger:
         """Note that no task runs; the outcomes of all that ran are on the pipe. Wait while the parent holds the worker."""
         head = self.head
         head[4] = RESTING
-        sleep(0)  # a system call: the note is out before the next line looks
+        self._put_out()
         while head[5]:
             sleep(HELD_SECONDS)
 
@@ -130,7 +137,7 @@ class Ledger:
     def hold(self, held: bool) -> None:
         """Keep the worker from going on after the task that it runs, or let it."""
         self.head[5] = held
-        sleep(0)  # a system call, as in ``rest``
+        self._put_out()
 
     def is_initializing(self) -> bool:
         """Tell whether the initializer ran last."""
