@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,29 @@ def is_released(watched: weakref.ref[Any]) -> bool:
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         return watched() is None
     return until(lambda: gc.collect() >= 0 and watched() is None, 5)
+
+
+def lines(path: Path) -> list[str]:
+    """Return what tasks have noted in a file: see ``tasks.note``."""
+    return path.read_text().split() if path.exists() else []
+
+
+def kill_now_and_then(
+    executor: poolbar.ProgressExecutor, path: Path, futures: list[poolbar.Future[Any]], every: int, most: int
+) -> int:
+    """Kill a worker, at most so many, each time that so many tasks more have noted that they ran; return how many were killed."""
+    killed = 0
+
+    def are_done() -> bool:
+        return all(future.done() for future in futures)
+
+    while not are_done():
+        known = len(lines(path))
+        until(lambda known=known: len(lines(path)) > known + every or are_done(), 30)
+        if killed < most and (pids := list(executor._processes)):
+            os.kill(pids[killed % len(pids)], signal.SIGKILL)
+            killed += 1
+    return killed
 
 
 class Gate:

@@ -63,6 +63,11 @@ def note(path: str, line: Any) -> Any:
     return line
 
 
+def note_and_nap(path: str, number: int) -> int:
+    note(path, number)
+    return nap(0.0005, number)  # type: ignore[no-any-return]
+
+
 def meet(directory: str, number: int, count: int, seconds: float = 30.0) -> bool:
     """Wait until ``count`` tasks are here at the same time."""
     write(os.path.join(directory, f"here-{number}"))

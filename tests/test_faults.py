@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import tasks
-from conftest import Gate, environment, is_gone, start, until
+from conftest import Gate, environment, is_gone, kill_now_and_then, lines, start, until
 
 import poolbar
 from poolbar._shown import call_text, sealed_call_text
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own means: Linux")
 SHORT = 0.25  # seconds: a task_timeout for tasks that never end
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
 
 
 def pids_of(executor: poolbar.ProgressExecutor) -> set[int]:
@@ -171,6 +167,17 @@ def test_a_worker_that_was_killed_on_demand_was_not_out_of_memory(gate: Gate) ->
     assert error.tries == 1  # and nobody tries it again
 
 
+def test_a_worker_that_a_lane_takes_just_as_all_are_killed_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_worker(plan: object) -> None:  # asked for by the lane, before it makes one itself
+        executor.kill_workers()
+
+    monkeypatch.setattr("poolbar.workers.process.warm_worker", no_worker)
+    executor = poolbar.ProcessPoolExecutor(1, initializer=time.sleep, initargs=(600,), progress=False)
+    future = executor.submit(abs, 1)
+    executor.shutdown()  # waits for the lane, which waits for its worker
+    assert future.cancelled()
+
+
 def test_each_future_has_an_exception_of_its_own() -> None:
     with poolbar.ProcessPoolExecutor(2) as executor:
         errors = [future.exception(60) for future in [executor.submit(die, number) for number in range(6)]]
@@ -285,23 +292,13 @@ def is_gone_after(first: Path) -> bool:
 
 @POSIX
 def test_workers_killed_from_outside_lose_nothing_where_retries_are_allowed(tmp_path: Path) -> None:
-    path, killed = tmp_path / "ran", 0
+    path = tmp_path / "ran"
     with poolbar.ProcessPoolExecutor(2, retries=20) as executor:
         start(executor, 2)
-        futures = [executor.submit(note_and_nap, str(path), n) for n in range(400)]
-        while not all(future.done() for future in futures):
-            known = len(lines(path))
-            until(lambda known=known: len(lines(path)) > known + 40 or all(future.done() for future in futures), 30)
-            for pid in list(executor._processes)[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
+        futures = [executor.submit(tasks.note_and_nap, str(path), n) for n in range(400)]
+        killed = kill_now_and_then(executor, path, futures, every=40, most=400)
         assert [future.result() for future in futures] == list(range(400))
     assert sum(Counter(lines(path)).values()) <= 400 + killed
-
-
-def note_and_nap(path: str, number: int) -> int:
-    tasks.note(path, number)
-    return tasks.nap(0.0005, number)  # type: ignore[no-any-return]
 
 
 # --- out of time

@@ -64,9 +64,11 @@ even where the tests themselves were started with SIGINT ignored, in the backgro
 """
 
 PRELUDE = """
-import ctypes, os, sys, time
+import ctypes, faulthandler, os, signal, sys, time
 import poolbar
 from tasks import note
+
+faulthandler.register(signal.SIGUSR1)  # see Program.tell_where_it_stands
 
 def nap(number):
     note("begun", number)
@@ -167,7 +169,18 @@ class Program:
         limit = time.monotonic() + seconds
         while not fact():
             hopeless = "it ended" if self.code() is not None else "waited in vain" if time.monotonic() > limit else ""
+            if hopeless:
+                self.tell_where_it_stands()
             assert not hopeless, "\n".join([f"{hopeless}; the screen:", *self.lines()])
+            self.read()
+
+    def tell_where_it_stands(self) -> None:
+        """Have a program that hangs show where each of its threads stands."""
+        for process in self.processes():
+            if process.ppid() == self._shell.pid:
+                process.send_signal(signal.SIGUSR1)
+        limit = time.monotonic() + 2
+        while time.monotonic() < limit:
             self.read()
 
     def type(self, keys: bytes) -> None:

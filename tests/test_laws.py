@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
-from conftest import Gate, environment, is_gone, start, until
+from conftest import Gate, environment, is_gone, kill_now_and_then, lines, start, until
 
 import poolbar
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
 
 
 # --- law 2: nobody waits behind a running task while a worker is idle
@@ -271,25 +267,15 @@ def test_idle_workers_that_are_killed_cost_nothing() -> None:
 @POSIX
 def test_workers_killed_again_and_again_lose_only_what_they_ran(tmp_path: Path) -> None:
     """Each killing costs one task at most, and no task runs twice."""
-    path, killed = tmp_path / "ran", 0
+    path = tmp_path / "ran"
     with poolbar.ProcessPoolExecutor(2) as executor:
         start(executor, 2)
-        futures = [executor.submit(note_and_nap, str(path), n) for n in range(600)]
-        while not all(future.done() for future in futures):
-            known = len(lines(path))
-            until(lambda known=known: len(lines(path)) > known + 30 or all(future.done() for future in futures), 30)
-            if killed < 8 and (pids := list(executor._processes)):
-                os.kill(pids[killed % len(pids)], signal.SIGKILL)
-                killed += 1
+        futures = [executor.submit(tasks.note_and_nap, str(path), n) for n in range(600)]
+        killed = kill_now_and_then(executor, path, futures, every=30, most=8)
         errors = [future.exception() for future in futures if future.exception() is not None]
         assert all(isinstance(error, poolbar.WorkerCrashed) for error in errors)
         assert len(errors) <= killed
     assert max(Counter(lines(path)).values()) == 1
-
-
-def note_and_nap(path: str, number: int) -> int:
-    tasks.note(path, number)
-    return tasks.nap(0.0005, number)  # type: ignore[no-any-return]
 
 
 # --- law 10: nobody outlives the parent

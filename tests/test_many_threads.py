@@ -564,12 +564,16 @@ def run():
 watched(run)
 """
 
-PULLED_BY_TWO = """
+NUMBERS = """
 def numbers():
     for number in range(200):
         time.sleep(0.0005)
         yield number
+"""
 
+PULLED_BY_TWO = (
+    NUMBERS
+    + """
 def run():
     for _ in range(5):
         executor = KIND(2)
@@ -583,13 +587,11 @@ def run():
 
 watched(run)
 """
+)
 
-PULLED_BY_MANY_SHUTDOWNS = """
-def numbers():
-    for number in range(200):
-        time.sleep(0.0005)
-        yield number
-
+PULLED_BY_MANY_SHUTDOWNS = (
+    NUMBERS
+    + """
 def run():
     for _ in range(5):
         executor = KIND(2)
@@ -603,6 +605,7 @@ def run():
 
 watched(run)
 """
+)
 
 SHUT_DOWN_DURING_THE_CALL = """
 begun = threading.Event()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
-from conftest import KINDS, Gate, is_released, until
+from conftest import KINDS, Gate, is_released, lines, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
 
 
 class Source:

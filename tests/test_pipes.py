@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
-from conftest import Gate, start, until
+from conftest import Gate, kill_now_and_then, lines, start, until
 
 import poolbar
 from poolbar import _messages as messages
@@ -50,10 +50,6 @@ def big() -> bytes:
 @pytest.fixture(scope="module")
 def checksum(big: bytes) -> int:
     return zlib.crc32(big)
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
 
 
 # --- what runs in workers
@@ -412,16 +408,11 @@ def test_workers_killed_by_the_executor_in_the_middle_of_large_messages_end_thei
 def test_workers_killed_again_and_again_while_medium_results_flow_lose_only_what_they_ran(
     tmp_path: Path, function: Callable[..., Any]
 ) -> None:
-    path, count, killed = tmp_path / "ran", 600, 0
+    path, count = tmp_path / "ran", 600
     with poolbar.ProcessPoolExecutor(2) as executor:
         learn(executor, function, tmp_path / "other")
         futures = [executor.submit(function, str(path), number, MEDIUM) for number in range(count)]
-        while not all(future.done() for future in futures):
-            known = len(lines(path))
-            until(lambda known=known: len(lines(path)) > known + 40 or all(future.done() for future in futures), 30)
-            if killed < 8 and (pids := list(executor._processes)):
-                os.kill(pids[killed % len(pids)], signal.SIGKILL)
-                killed += 1
+        killed = kill_now_and_then(executor, path, futures, every=40, most=8)
         errors = [future.exception() for future in futures]
         assert all(error is None or isinstance(error, poolbar.WorkerCrashed) for error in errors)
         assert sum(error is not None for error in errors) <= killed

@@ -26,7 +26,7 @@ class Entry(Protocol):
     """Something in the backlog that tasks are taken from. Its methods are called with the backlog's lock held."""
 
     function: Function
-    order: int  # in which entries came
+    order: int  # in which entries came; set here
     is_pulling: bool  # a caller pulls an iterator right now: tasks come without notice
 
     def available(self) -> int:
@@ -82,6 +82,7 @@ class Backlog:
         self.most_lanes = most_lanes
         self._start_lane = start_lane
         self._entries: deque[Any] = deque()
+        self._appended = 0  # entries so far
         self._idle: list[Hand] = []  # the last to fall asleep is woken first: its worker's caches are warm
         self._coming = 0
         self._roused = 0
@@ -104,13 +105,18 @@ class Backlog:
         else:
             calls = Calls(function, form, tally)
             calls.tasks.append(call)
-            entries.append(calls)
+            self._append(calls)
         if self._idle or self.lanes < self.most_lanes:
             self._rouse(1)
 
+    def _append(self, entry: Entry) -> None:
+        entry.order = self._appended
+        self._appended += 1
+        self._entries.append(entry)
+
     def put_run(self, run: Entry) -> None:
         """Add a run of map. The caller holds the lock and has seen that the backlog is open."""
-        self._entries.append(run)
+        self._append(run)
         self.came(run)
 
     def came(self, run: Entry) -> None:
@@ -388,8 +394,8 @@ class Backlog:
         for entry in self._entries:
             if count and isinstance(entry, Calls):
                 spared = Calls(entry.function, entry.form, entry.tally)
-                while count and entry.tasks:
-                    spared.tasks.append(entry.tasks.popleft())
+                while count and not entry.is_finished():
+                    spared.tasks.extend(entry.take(1).items)
                     count -= 1
                 first.append(spared)
         return first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _messages as messages
@@ -40,6 +41,45 @@ class Source(Protocol):
 
     def killed(self, batch: Batch) -> None:
         """Hear that the next task of ``batch`` was ended on request."""
+
+
+class Returned:
+    """Tasks of a source that came back, in their old order, whichever lane came first.
+
+    One that waits for another that came before it must not be started in its place. What came back together is a part, and is
+    taken by itself. Guarded by the backlog's lock.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, list[Any]]] = []  # the place of the first task among all, and the tasks
+
+    def __len__(self) -> int:
+        parts = self._parts
+        return sum(len(items) for _, items in parts) if parts else 0
+
+    def put(self, start: int, items: list[Any]) -> None:
+        """Take tasks back, the first of them at place ``start``."""
+        bisect.insort(self._parts, (start, items), key=_start_of)
+
+    def take(self, size: int) -> tuple[int, list[Any]]:
+        """Return up to ``size`` tasks of the first part, and the place of the first."""
+        start, items = self._parts[0]
+        if len(items) > size:
+            self._parts[0] = (start + size, items[size:])
+            return start, items[:size]
+        del self._parts[0]
+        return start, items
+
+    def drop(self) -> list[Any]:
+        """Return all tasks, and keep none."""
+        parts, self._parts = self._parts, []
+        return [item for _, items in parts for item in items]
+
+
+def _start_of(part: tuple[int, list[Any]]) -> int:
+    return part[0]
 
 
 class Batch:

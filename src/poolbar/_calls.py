@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 from collections import deque
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ._batch import Batch
+from ._batch import Batch, Returned
 from ._errors import NotUnpicklable, text_of
 from .inside.pickling import loads
 
@@ -19,14 +16,8 @@ if TYPE_CHECKING:
     from ._function import Function
     from .progress import Tally
 
-orders = itertools.count()
-
 Call = tuple["Future[Any]", Any]
 """A submitted task: its future and its arguments, in the form that its batch says."""
-
-
-def _start_of(part: tuple[int, list[Call]]) -> int:
-    return part[0]
 
 
 class Calls:
@@ -39,8 +30,8 @@ class Calls:
         self.form = form
         self.tally = tally
         self.tasks: deque[Call] = deque()
-        self.order = next(orders)
-        self._returned: list[tuple[int, list[Call]]] = []  # in order; each part is taken by itself
+        self.order = 0
+        self._returned = Returned()
         self._taken = 0  # tasks that were taken from ``tasks``
         self._tries: dict[tuple[Future[Any], bool], int] = {}  # of tasks whose worker died: started or not, how often
 
@@ -48,16 +39,12 @@ class Calls:
 
     def available(self) -> int:
         """Return how many tasks wait."""
-        returned = sum(len(items) for _, items in self._returned) if self._returned else 0
-        return len(self.tasks) + returned
+        return len(self.tasks) + len(self._returned)
 
     def take(self, size: int) -> Batch:
-        """Take up to ``size`` tasks: those that came back first, in their old order."""
+        """Take up to ``size`` tasks: those that came back first."""
         if self._returned:
-            start, items = self._returned.pop(0)
-            if len(items) > size:
-                self._returned.insert(0, (start + size, items[size:]))
-                items = items[:size]
+            start, items = self._returned.take(size)
         else:
             tasks, start = self.tasks, self._taken
             items = [tasks.popleft() for _ in range(min(size, len(tasks)))]
@@ -152,13 +139,10 @@ class Calls:
         return None
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
-        """Put tasks that were not started before those that wait here, in the order in which they were submitted.
-
-        Whichever lane comes first: one that waits for another that was submitted before it must not be started in its place.
-        """
+        """Put tasks that were not started before those that wait here."""
         for future, _ in items:
             _unmark_running(future)
-        bisect.insort(self._returned, (batch.start + position, items), key=_start_of)
+        self._returned.put(batch.start + position, items)
 
     def cancel(self) -> Callable[[], None]:
         """Cancel what waits."""
@@ -185,8 +169,7 @@ class Calls:
         return finish
 
     def _drop(self) -> list[Call]:
-        tasks = [*chain.from_iterable(items for _, items in self._returned), *self.tasks]
-        self._returned.clear()
+        tasks = [*self._returned.drop(), *self.tasks]
         self.tasks.clear()
         return tasks
 

@@ -90,6 +90,11 @@ class Crew:
         except IndexError:
             return self._new_worker()
 
+    def kill_if_forced(self, worker: Worker) -> None:
+        """Kill a worker that a lane has just taken, if ``kill`` may have looked for workers before it could see this one."""
+        if self.is_forced:  # set before that look
+            worker.kill(hard=True)
+
     def end_spares(self) -> None:
         """End the workers that no lane has taken."""
         while self._spares:
@@ -198,10 +203,8 @@ class Crew:
         deadline = time.monotonic() + LOST_SECONDS
         pause = KILL_PERIOD_SECONDS
         while not (future.done() or future.cancel()):
-            lane = next((lane for lane in list(self.lanes) if lane.has(future)), None)
-            if lane is not None:
+            if any(lane.end_task(future) for lane in list(self.lanes)):
                 deadline = time.monotonic() + LOST_SECONDS
-                lane.end_task(future)
             elif time.monotonic() > deadline:
                 raise ValueError(f"{future!r} is not of this executor")
             time.sleep(pause)
@@ -243,8 +246,7 @@ def drop_all() -> None:
     """Kill the workers of all executors and show the end of their runs; wait for nothing. The process is about to end."""
     for crew in list(_crews):
         crew.kill(hard=True)
-        for tally in list(crew.tallies):
-            tally.close()
+        crew.close_tallies()
 
 
 def forget_all() -> None:

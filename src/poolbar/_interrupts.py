@@ -5,37 +5,32 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
-def interrupts_held_off() -> Iterator[None]:
-    """Let no second Ctrl-C break into what ends the run."""
-    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
-        yield
+def interrupts_held_off() -> Iterator[list[Callable[[], Any]]]:
+    """Let no Ctrl-C break in. Yields a list of those that came, each to be called to let it come after all."""
+    came: list[Callable[[], Any]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield came
         return
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *arguments: came.append(partial(handler, *arguments)))
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Have a Ctrl-C break in after what must be done whole: what is half started would be known to nobody."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    with interrupts_held_off() as came:
         yield
-        return
-    came: list[tuple[Any, ...]] = []
-    signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        handler(*came[0])
+    for interrupt in came[:1]:
+        interrupt()

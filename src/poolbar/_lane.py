@@ -62,8 +62,6 @@ class Lane:
             self._crew.break_down(f"a lane failed: {text_of(error)}")
             if self.worker is not None:
                 self.worker.kill(hard=True)  # it may be in the middle of a batch
-                self.worker.end(spent=True)
-                self.worker = None
             raise
         finally:
             is_last = self._backlog.lane_ended()
@@ -93,6 +91,7 @@ class Lane:
             began = time.monotonic()
             worker = crew.new_worker()
             self.worker = worker  # where kill_workers finds it
+            crew.kill_if_forced(worker)
             try:
                 worker.start()
             except WorkerFailed as error:
@@ -133,23 +132,21 @@ class Lane:
             return True
         return crew.memory is not None and worker.ran > 0 and crew.memory.is_outgrown(worker)
 
-    def has(self, future: Future[Any]) -> bool:
-        """Tell whether a submitted task was handed to this lane and has no outcome yet. From any thread."""
-        batch = self._batch
-        return batch is not None and isinstance(batch.source, Calls) and batch.source.place_of(batch, future) is not None
-
     def is_current(self) -> bool:
         """Tell whether this is the lane's own thread, in which callbacks run."""
         return self.thread is threading.current_thread()
 
-    def end_task(self, future: Future[Any]) -> None:
-        """End a task if it runs; have it back if it is only about to. From any thread."""
+    def end_task(self, future: Future[Any]) -> bool:
+        """End a task if it runs; have it back if it is only about to. From any thread. False: it was not handed to this lane."""
         batch, worker = self._batch, self.worker
         if batch is None or worker is None or not isinstance(batch.source, Calls):
-            return
+            return False
         position = batch.source.place_of(batch, future)
-        if position is not None and not worker.end_task(batch, position):
+        if position is None:
+            return False
+        if not worker.end_task(batch, position):
             worker.ask_back()
+        return True
 
     # --- Sink
 

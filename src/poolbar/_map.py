@@ -12,7 +12,6 @@ were it not for Ctrl-C: a signal in the middle of its Python code leaves it lock
 
 from __future__ import annotations
 
-import bisect
 import threading
 import time
 from collections import deque
@@ -21,8 +20,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _messages as messages
-from ._batch import Batch
-from ._calls import did_not_unpickle, orders
+from ._batch import Batch, Returned
+from ._calls import did_not_unpickle
 from .inside.pickling import loads
 
 if TYPE_CHECKING:
@@ -64,10 +63,6 @@ class Chunk(NamedTuple):
     size: int  # in bytes, as pickled
 
 
-def _start_of(part: tuple[int, list[Any]]) -> int:
-    return part[0]
-
-
 class Run:
     """The tasks of one ``map``."""
 
@@ -83,7 +78,7 @@ class Run:
         failures: Failures | None,
     ) -> None:
         self.function = function
-        self.order = next(orders)
+        self.order = 0
         self.tally = tally
         self._backlog = backlog
         self._inputs = inputs
@@ -91,7 +86,7 @@ class Run:
         self._buffersize = buffersize
         self._failures = failures  # where errors are values; None: the first one read is raised
         # guarded by the backlog's lock
-        self._returned: list[tuple[int, list[Any]]] = []  # in order
+        self._returned = Returned()
         self._next_index = 0  # of the next task to take from the inputs
         self._tries: dict[tuple[int, bool], int] = {}  # of tasks whose worker died: started or not, how often
         # guarded by _lock
@@ -126,7 +121,7 @@ class Run:
         """Return how many tasks could be taken now."""
         if self.cancelled:
             return 0
-        count = sum(len(items) for _, items in self._returned)
+        count = len(self._returned)
         if self._unread_bytes > UNREAD_BYTES and not self._unbounded:
             return count
         ready = self._inputs.ready()
@@ -137,12 +132,7 @@ class Run:
     def take(self, size: int) -> Batch:
         """Take up to ``size`` tasks: those that came back first."""
         if self._returned:
-            start, items = self._returned[0]
-            if len(items) > size:
-                self._returned[0] = (start + size, items[size:])
-                items = items[:size]
-            else:
-                del self._returned[0]
+            start, items = self._returned.take(size)
         else:
             start = self._next_index
             items = self._inputs.take(min(size, self.available()))
@@ -164,8 +154,7 @@ class Run:
 
     def give_back(self, batch: Batch, items: list[Any], position: int) -> None:
         """Take back tasks that were not started."""
-        # In the order of the tasks, whichever lane comes first: those that wait for each other start together.
-        bisect.insort(self._returned, (batch.start + position, items), key=_start_of)
+        self._returned.put(batch.start + position, items)
         with self._lock:
             self._in_flight -= len(items)
             self._ring()
@@ -186,7 +175,7 @@ class Run:
 
     def fail(self, error: Callable[[], BaseException]) -> Callable[[], None]:
         """Drop what was not started; the caller meets an error in its place."""
-        self._returned.clear()
+        self._returned.drop()
         self._inputs.take(self._inputs.ready())
         with self._lock:
             self._end = error

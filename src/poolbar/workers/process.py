@@ -139,9 +139,9 @@ class ProcessWorker:
         if self.process is None:
             return
         key = self.plan.key
-        if not spent and self._usable and key is not None and shelf.put(key, self, self.plan.idle_seconds):
-            return
-        self.retire()
+        is_good = not spent and self._usable and self._order is None
+        if not (is_good and key is not None and shelf.put(key, self, self.plan.idle_seconds)):
+            self.retire()
 
     def retire(self) -> None:
         """End the process and wait for it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import _messages as messages
 from ..inside.names import PROTOCOL
-from ..inside.pickling import are_atoms, dumps
+from ..inside.pickling import bytes_of_atoms, dumps
 from .remote_errors import not_picklable
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ MOST_FUNCTIONS = 64
 
 MOST_BATCH_BYTES = 4 << 20
 """Pickled arguments sent in one message; a single task's may be larger."""
-
-
-def _bytes_of(atoms: list[Any]) -> int:
-    """Return about how many bytes the texts and bytes among plain values take."""
-    return sum(len(atom) for atom in atoms if type(atom) is bytes or type(atom) is str)
 
 
 class Outgoing:
@@ -62,8 +57,8 @@ class Outgoing:
         if batch.form == messages.SEALED:
             return pickle.dumps((*head, messages.SEALED, payloads, self._forget()), PROTOCOL)
         if function.takes_atoms:
-            atoms = list(chain.from_iterable(payloads)) if batch.form == messages.STARRED else payloads
-            if are_atoms(atoms) and _bytes_of(atoms) <= MOST_BATCH_BYTES:
+            size = bytes_of_atoms(list(chain.from_iterable(payloads)) if batch.form == messages.STARRED else payloads)
+            if size is not None and size <= MOST_BATCH_BYTES:
                 data = pickle.dumps((*head, batch.form, payloads, self._forget()), PROTOCOL)
                 function.pace.note_bytes(len(batch.items), len(data))
                 return data
