@@ -45,7 +45,7 @@ BAD_VARIABLES = [
     ("POOLBAR_MAX_WORKERS", "0", "greater than 0"), ("POOLBAR_MAX_WORKERS", "many", "whole number"),
     ("POOLBAR_MAX_WORKERS", "2.5", "whole number"),
     ("POOLBAR_BACKEND", "gpu", "auto, process or thread"),
-    ("POOLBAR_PROGRESS", "perhaps", "auto, on or off"),
+    ("POOLBAR_PROGRESS", "perhaps", "auto, bar (also on"),
     ("POOLBAR_CHUNKSIZE", "0", "greater than 0"), ("POOLBAR_CHUNKSIZE", "big", "whole number"),
     ("POOLBAR_BUFFERSIZE", "0", "greater than 0"), ("POOLBAR_BUFFERSIZE", "-5", "greater than 0"),
     ("POOLBAR_START_METHOD", "teleport", "spawn"),

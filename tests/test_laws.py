@@ -396,10 +396,10 @@ def test_the_count_is_of_tasks_that_ended_and_cancelled_ones_are_taken_off(tmp_p
         gate.hold(executor)
         futures = [executor.submit(tasks.fail_odd, number) for number in range(10)]
         assert futures[8].cancel()
-        counts = executor._tally.counts()
+        counts = executor._tally.progress()
         assert (counts.done, counts.failed, counts.total) == (0, 0, 11)
         gate.open()
         poolbar.wait(futures)
-        assert until(lambda: executor._tally.counts().done == 10)
-        counts = executor._tally.counts()
+        assert until(lambda: executor._tally.progress().done == 10)
+        counts = executor._tally.progress()
         assert (counts.failed, counts.total) == (5, 10)

@@ -21,7 +21,15 @@ GOOD: dict[str, st.SearchStrategy[tuple[Any, str, Any]]] = {
     "buffersize": st.tuples(st.integers(1, 999), n, n).map(lambda t: (t[0], t[1], int(t[1]))),
     "backend": st.tuples(st.sampled_from(BACKENDS), st.sampled_from(BACKENDS)).map(lambda t: (*t, t[1])),
     "mp_context": st.tuples(st.sampled_from(START_METHODS), st.sampled_from(START_METHODS)).map(lambda t: (*t, t[1])),
-    "progress": st.tuples(st.booleans(), st.sampled_from(["on", "1", "TRUE", "yes"])).map(lambda t: (*t, True)),
+    "progress": st.tuples(
+        st.sampled_from(["auto", "bar", "log", "off", "json", "json:a b.txt"]),
+        st.sampled_from(
+            [("on", "bar"), ("1", "bar"), ("TRUE", "bar"), ("yes", "bar"), ("no", "off"), ("Log", "log"), ("json:X", "json:X")]
+        ),
+    ).map(lambda t: (t[0], *t[1])),
+    "relay": st.tuples(st.booleans(), st.sampled_from([("on", True), ("off", False), ("NO", False)])).map(
+        lambda t: (t[0], *t[1])
+    ),
     "idle_seconds": st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1])),
     "retries": st.tuples(st.integers(0, 9), st.integers(0, 9).map(str)).map(lambda t: (*t, int(t[1]))),
     "task_timeout": (above := st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1]))),
@@ -93,3 +101,20 @@ def test_every_error_survives_a_pipe(error: Exception) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         again = pickle.loads(pickle.dumps(error, protocol))
         assert (type(again), again.args, str(again), again.__dict__) == (type(error), error.args, str(error), error.__dict__)
+
+
+class Silent(poolbar.Reporter):
+    """Leaves out all that it can."""
+
+
+@pytest.mark.parametrize("value", [Silent(), lambda **options: None])
+def test_a_reporter_or_what_makes_bars_can_be_given_as_progress(value: Any) -> None:
+    assert resolve("progress", value, {}) is value
+    assert [resolve("progress", switch, {}) for switch in (True, False)] == ["bar", "off"]
+
+
+@pytest.mark.parametrize("value", ["json:", "bars", "", 1, 1.5, object(), [], b"bar"])
+def test_what_can_show_nothing_is_refused_as_progress_with_an_error_that_says_what_can(value: Any) -> None:
+    with pytest.raises(poolbar.SettingError, match=r"progress must be .* a tqdm class or a Reporter") as error:
+        poolbar.ThreadPoolExecutor(1, progress=value)
+    assert repr(value) in str(error.value)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from ._executor import shutdown_warm_workers as shutdown_warm_workers
     from ._presets import ProcessPoolExecutor as ProcessPoolExecutor
     from ._presets import ThreadPoolExecutor as ThreadPoolExecutor
+    from .inside.bars import report as report
+    from .progress import Event as Event
+    from .progress import Progress as Progress
+    from .progress import Reporter as Reporter
 
 __version__ = "0.1.0.dev0"
 
@@ -44,6 +48,10 @@ _PLACES = {
     "ProcessPoolExecutor": "poolbar._presets",
     "ThreadPoolExecutor": "poolbar._presets",
     "shutdown_warm_workers": "poolbar._executor",
+    "report": "poolbar.inside.bars",
+    "Reporter": "poolbar.progress",
+    "Progress": "poolbar.progress",
+    "Event": "poolbar.progress",
     "Choice": "poolbar._choice",
     "NotPicklable": "poolbar._errors",
     "NotUnpicklable": "poolbar._errors",

@@ -302,6 +302,7 @@ class Backlog:
         """Take the next task of a batch back, to the front; it is taken alone."""
         with self.lock:
             batch.source.try_again(batch)
+            batch.source.tally.retried()
             batch.done += 1
             self.done -= 1  # ``finished`` counts it in
             drop = self._came_back(batch.source)
@@ -394,6 +395,7 @@ class Backlog:
         for entry in self._entries:
             if count and isinstance(entry, Calls):
                 spared = Calls(entry.function, entry.form, entry.tally)
+                spared.context = entry.context
                 while count and not entry.is_finished():
                     spared.tasks.extend(entry.take(1).items)
                     count -= 1

@@ -9,11 +9,22 @@ from . import _messages as messages
 from ._shown import call_text, sealed_call_text
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ._function import Function
+    from .progress import Tally
 
 
 class Source(Protocol):
-    """Where tasks come from and their outcomes go: the submitted calls of a function, or a run of ``map``."""
+    """Where tasks come from and their outcomes go: the submitted calls of a function, or a run of ``map``.
+
+    Attributes:
+        tally: counts them.
+        context: of who asked for them.
+    """
+
+    tally: Tally
+    context: Context
 
     def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:
         """Take the values of the next tasks of ``batch``; as pickles, where ``pickled``. ``size`` is in bytes."""

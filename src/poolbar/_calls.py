@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, Returned
@@ -23,12 +24,13 @@ Call = tuple["Future[Any]", Any]
 class Calls:
     """Submitted tasks of one function that follow each other in the backlog."""
 
-    __slots__ = ("_returned", "_taken", "_tries", "form", "function", "order", "tally", "tasks")
+    __slots__ = ("_returned", "_taken", "_tries", "context", "form", "function", "order", "tally", "tasks")
 
     def __init__(self, function: Function, form: int, tally: Tally) -> None:
         self.function = function
         self.form = form
         self.tally = tally
+        self.context = tally.context = copy_context()
         self.tasks: deque[Call] = deque()
         self.order = 0
         self._returned = Returned()

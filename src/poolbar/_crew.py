@@ -160,6 +160,11 @@ class Crew:
         if self.calls_tally is not None:
             self.calls_tally.close_when_done()
 
+    def running(self, tally: Tally) -> int:
+        """Return how many of a tally's tasks run right now: each lane that has a batch of them runs one."""
+        batches = [lane.batch for lane in list(self.lanes)]
+        return sum(batch is not None and batch.source.tally is tally for batch in batches)
+
     def close_tallies(self) -> None:
         """Have the end shown of all that nobody reads any more. Called when all is done."""
         if self.calls_tally is not None:

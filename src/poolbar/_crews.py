@@ -27,7 +27,7 @@ def process_crew(workers: int, name: str, asked: Options) -> tuple[Crew, bool]:
 
     idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
     context = context_of(asked.start_method)
-    plan = Plan(context, asked.initializer, asked.initargs, workers, idle_seconds, asked.task_timeout)
+    plan = Plan(context, asked.initializer, asked.initargs, workers, idle_seconds, asked.task_timeout, asked.relay)
     spares: list[Worker] = []
     if plan.method == "fork":
         # As the standard library does: from one thread, before there are others that could hold a lock.

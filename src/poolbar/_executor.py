@@ -25,6 +25,7 @@ from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
 from .inside.shared_main import Side
 from .progress import Tally, Untold
+from .progress.choice import reporter_maker
 from .progress.painter import painter
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class ProgressExecutor(Executor):
         initargs: the initializer's arguments.
         max_tasks_per_child: tasks after which a worker process is replaced.
         backend: "auto", "process" or "thread".
-        progress: True and False turn the bar on and off; default: on where stderr is a terminal or a notebook.
+        progress: what shows it: True or "bar", "log", False or "off", "json", "json:PATH", a class with tqdm's interface, or a
+            Reporter. Default "auto": the bar where stderr is a terminal or a notebook, else the log.
+        relay: whether what tasks in worker processes print, log and warn of, and their tqdm bars, comes to this process.
         desc: what stands before the bar.
         unit: what the bar counts.
         tqdm_options: further keywords for tqdm.
@@ -76,7 +79,8 @@ class ProgressExecutor(Executor):
         *,
         max_tasks_per_child: int | None = None,
         backend: str | None = None,
-        progress: bool | None = None,
+        progress: bool | str | Reporter | Callable[..., Any] | None = None,
+        relay: bool | None = None,
         desc: str | None = None,
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
@@ -97,7 +101,7 @@ class ProgressExecutor(Executor):
         self._main_by_value = True
         self._functions = Functions(main_by_value=True)
         self._is_threads = False
-        self._tally: Tally = Untold(None)
+        self._tally: Tally = Untold()
         self._is_shut = False
 
     # --- what runs
@@ -146,9 +150,7 @@ class ProgressExecutor(Executor):
                 crew = self._new_crew()
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
-                self._tally = self._new_tally(0, self._options.desc)
-                crew.calls_tally = self._tally
-                crew.tallies.add(self._tally)
+                self._tally = crew.calls_tally = self._new_tally(crew, 0, self._options.desc)
                 self._crew = crew
             return self._crew
 
@@ -278,10 +280,9 @@ class ProgressExecutor(Executor):
         if chunksize is not None:
             function = function.in_batches_of(chunksize)
         length = inputs.length()
-        tally = self._new_tally(total if length is None else length, self._options.desc if desc is None else desc)
+        tally = self._new_tally(crew, total if length is None else length, self._options.desc if desc is None else desc)
         failures = Failures(function.name) if errors == "collect" else None
         run = Run(crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures)
-        crew.tallies.add(tally)
         crew.keep(run)
         try:
             is_open = run.start()
@@ -295,28 +296,15 @@ class ProgressExecutor(Executor):
 
     # --- progress
 
-    def _new_tally(self, total: int | None, desc: str | None) -> Tally:
-        if not self._shows_progress():
-            return Untold(total)
-        tally = Tally(total)
-        unit, tqdm_options = self._options.unit, self._options.tqdm_options
-
-        def make() -> Reporter:
-            from .progress.bar import Bar
-
-            return Bar(desc, unit, tqdm_options)
-
-        painter.add(tally, make)
+    def _new_tally(self, crew: _crew.Crew, total: int | None, desc: str | None) -> Tally:
+        asked = self._options
+        make = reporter_maker(asked.progress, asked.tqdm_options, inside_worker=Side.inside_worker)
+        if make is None:
+            return Untold()
+        tally = Tally(total, desc, asked.unit, crew.running)
+        painter.add(tally, make())
+        crew.tallies.add(tally)
         return tally
-
-    def _shows_progress(self) -> bool:
-        if self._options.progress is not None:
-            return self._options.progress
-        if Side.inside_worker:
-            return False  # the parent alone draws
-        from .progress.bar import is_shown_by_default
-
-        return is_shown_by_default()
 
     # --- the end
 

@@ -13,9 +13,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _backlog
+from . import _messages as messages
 from ._calls import Calls, claim
 from ._errors import text_of
+from .progress import Event
 from .workers import Worker, WorkerFailed
+from .workers.relayed import deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +35,7 @@ class Lane:
     """Keeps one worker busy. It is its worker's Sink, and the backlog's Hand."""
 
     def __init__(self, crew: Crew, number: int) -> None:
+        self.number = number + 1
         self.has_ended = False  # set as the thread's last act, with
         self.at_end = threading.Lock()  # which is released then. Not an Event: a Ctrl-C in its Python code leaves it locked
         self.at_end.acquire()
@@ -42,7 +46,7 @@ class Lane:
         self.worker: Worker | None = None
         self._crew = crew
         self._backlog = crew.backlog
-        self._batch: Batch | None = None
+        self.batch: Batch | None = None  # that its worker runs
         self.thread = threading.Thread(target=self._drive, name=f"{crew.thread_name_prefix}_{number}")
 
     # --- the loop
@@ -109,7 +113,7 @@ class Lane:
     def _run(self, batch: Batch) -> None:
         worker = self.worker
         assert worker is not None  # _work has started it
-        self._batch = batch
+        self.batch = batch
         source = batch.source
         if isinstance(source, Calls):
             claim(batch, source.tally)
@@ -117,7 +121,7 @@ class Lane:
             if batch.items:
                 worker.run(batch, self)
         finally:
-            self._batch = None
+            self.batch = None
             self._backlog.finished(batch)
         if not worker.is_alive():
             self.worker = None
@@ -138,7 +142,7 @@ class Lane:
 
     def end_task(self, future: Future[Any]) -> bool:
         """End a task if it runs; have it back if it is only about to. From any thread. False: it was not handed to this lane."""
-        batch, worker = self._batch, self.worker
+        batch, worker = self.batch, self.worker
         if batch is None or worker is None or not isinstance(batch.source, Calls):
             return False
         position = batch.source.place_of(batch, future)
@@ -152,27 +156,30 @@ class Lane:
 
     def values(self, values: list[Any], pickled: bool, size: int, last: bool) -> None:
         """Deliver values."""
-        batch = self._batch
+        batch = self.batch
         assert batch is not None  # workers call this while they run a batch
         if last:
             self._backlog.finishing(self)
         if values:  # not for an empty last message: what follows may have been run elsewhere by now
+            batch.source.tally.bars_over(self.number)
             batch.source.ended(batch, values, pickled, size)
             batch.done += len(values)
 
     def failed(self, error: BaseException, last: bool) -> None:
         """Deliver an error."""
-        batch = self._batch
+        batch = self.batch
         assert batch is not None
         if last:
             self._backlog.finishing(self)
+        batch.source.tally.bars_over(self.number)
         batch.source.failed(batch, error)
         batch.done += 1
 
     def lost(self, error: Callable[[int], BaseException], started: bool) -> None:
         """Have the task whose worker is gone tried again, as often as was asked for; else deliver its error."""
-        batch = self._batch
+        batch = self.batch
         assert batch is not None
+        batch.source.tally.bars_over(self.number)
         tries = self._backlog.tried(batch, started)
         if not started:
             if tries < MOST_UNREAD:
@@ -185,25 +192,51 @@ class Lane:
 
     def killed(self) -> None:
         """Cancel the task that was ended on request."""
-        batch = self._batch
+        batch = self.batch
         assert batch is not None
+        batch.source.tally.bars_over(self.number)
         batch.source.killed(batch)
         batch.done += 1
 
+    def happened(self, events: list[tuple[Any, ...]]) -> None:
+        """Print, log and warn of here what was in the worker; have its bars shown."""
+        assert self.batch is not None
+        for bar in deliver(events, self.batch.source.context):
+            self.bar(bar)
+
+    def bar(self, bar: messages.Bar) -> None:
+        """Have a bar inside the task shown."""
+        batch = self.batch
+        assert batch is not None
+        label = bar.desc or batch.function.name
+        batch.source.tally.bar(
+            Event(
+                (self.number, bar.number),
+                self.number,
+                label,
+                bar.done,
+                bar.total,
+                bar.unit,
+                bar.seconds,
+                bar.is_over,
+                bar.details,
+            )
+        )
+
     def given_back(self, count: int) -> None:
         """Put tasks that were not started back."""
-        assert self._batch is not None
-        self._backlog.give_back(self._batch, count)
+        assert self.batch is not None
+        self._backlog.give_back(self.batch, count)
 
     def took(self, tasks: int, seconds: float) -> None:
         """Pass on what was measured."""
-        assert self._batch is not None
-        self._backlog.learn(self._batch.function, tasks, seconds)
+        assert self.batch is not None
+        self._backlog.learn(self.batch.function, tasks, seconds)
 
     def overdue(self, seconds: float) -> None:
         """Let the next batch be one task again."""
-        assert self._batch is not None
-        self._backlog.learn(self._batch.function, 1, seconds)
+        assert self.batch is not None
+        self._backlog.learn(self.batch.function, 1, seconds)
 
     def is_awaited(self) -> bool:
         """Tell whether another lane would take what is not started."""

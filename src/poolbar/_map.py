@@ -80,6 +80,7 @@ class Run:
         self.function = function
         self.order = 0
         self.tally = tally
+        self.context = tally.context
         self._backlog = backlog
         self._inputs = inputs
         self._ordered = ordered

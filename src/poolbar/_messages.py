@@ -20,6 +20,13 @@ VALUES = 12
 PICKLED = 13
 FAILED = 14
 GIVEN_BACK = 15
+EVENTS = 16
+
+# what an event is: the first field of each
+TEXT = 20
+RECORD = 21
+WARNED = 22
+BAR = 23
 
 # how the arguments of a batch are written
 SINGLE = 0  # items are the one argument of each call, plain data
@@ -91,3 +98,51 @@ class GivenBack(NamedTuple):
     kind: int
     number: int
     tasks: int
+
+
+class Events(NamedTuple):
+    """What happened in the worker beside outcomes, in order; it comes before the outcome of the task in which it happened."""
+
+    kind: int
+    events: list[tuple[Any, ...]]  # the records below, as plain tuples
+
+
+class Text(NamedTuple):
+    """Something was printed: whole lines."""
+
+    kind: int
+    is_error: bool  # on stderr
+    text: str
+
+
+class Record(NamedTuple):
+    """Something was logged."""
+
+    kind: int
+    fields: dict[str, Any]  # of the record, plain data
+    extra: bytes | None  # pickled: what else the user has attached
+
+
+class Warned(NamedTuple):
+    """A warning was shown."""
+
+    kind: int
+    text: str
+    category: bytes  # pickled
+    filename: str
+    line: int
+    module: str | None
+
+
+class Bar(NamedTuple):
+    """A bar inside a task was drawn."""
+
+    kind: int
+    number: int  # in this worker
+    desc: str
+    done: float
+    total: float | None
+    unit: str
+    seconds: float
+    is_over: bool
+    details: dict[str, Any]  # plain data

@@ -19,6 +19,8 @@ NEEDS_PROCESSES = ("max_tasks_per_child", "mp_context", "task_timeout", "worker_
 
 LIMITS = ("task_timeout", "worker_memory_mb")
 
+SETTINGS = ("max_workers", "backend", "progress", "relay", "desc", "idle_seconds", "retries", *LIMITS)
+
 
 class Options(NamedTuple):
     """What was asked for; None where nothing was."""
@@ -29,7 +31,8 @@ class Options(NamedTuple):
     initargs: tuple[Any, ...]
     max_tasks_per_child: int | None
     backend: str
-    progress: bool | None
+    progress: Any  # a word, a class with tqdm's interface, or a reporter
+    relay: bool
     desc: str | None
     unit: str
     tqdm_options: dict[str, Any]
@@ -73,8 +76,7 @@ def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
         raise WrongTypeError(f"unit must be a text, not {unit!r}")
     if tqdm_options is not None and not isinstance(tqdm_options, dict):
         raise WrongTypeError(f"tqdm_options must be a dict of keywords for tqdm, not {tqdm_options!r}")
-    settings = ("max_workers", "backend", "progress", "desc", "idle_seconds", "retries", "task_timeout", "worker_memory_mb")
-    found = {name: resolve(name, asked[name]) for name in settings}
+    found = {name: resolve(name, asked[name]) for name in SETTINGS}
     for name in LIMITS:
         # A class whose workers are threads is not made for these, and the variable is meant for others.
         if found[name] == float("inf") or fixed_kind == "thread":

@@ -54,21 +54,26 @@ def _above_zero(value: Any) -> float:
     return number
 
 
-def _switch(value: Any) -> bool | None:
-    if value is None or isinstance(value, bool):
+_SWITCH = {"on": True, "1": True, "true": True, "yes": True, "off": False, "0": False, "false": False, "no": False}
+
+PROGRESS_WORDS = ("auto", "bar", "log", "off", "json")
+REPORTER_METHODS = ("started", "added", "ended", "event", "finished")
+
+
+def _switch(value: Any) -> bool:
+    return value if isinstance(value, bool) else _SWITCH[value.lower()]
+
+
+def _progress(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("json:") and value != "json:":
         return value
-    words = {
-        "auto": None,
-        "on": True,
-        "1": True,
-        "true": True,
-        "yes": True,
-        "off": False,
-        "0": False,
-        "false": False,
-        "no": False,
-    }
-    return words[value.lower()]
+    if isinstance(value, (bool, str)):
+        word = value.lower() if isinstance(value, str) and value.lower() in PROGRESS_WORDS else None
+        return word or ("bar" if _switch(value) else "off")
+    is_reporter = all(callable(getattr(value, name, None)) for name in REPORTER_METHODS)
+    if not (is_reporter or callable(value)):
+        raise TypeError
+    return value
 
 
 def _word_of(words: tuple[str, ...]) -> Callable[[Any], str]:
@@ -117,8 +122,13 @@ TABLE = (
         "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL.",
     ),
     Setting(
-        "progress", "POOLBAR_PROGRESS", None, _switch, "True, False or None", "auto, on or off (also 1, 0, true, false, yes, no)",
-        "The bar. `auto`: where stderr is a terminal or a notebook.",
+        "progress", "POOLBAR_PROGRESS", "auto", _progress, "True, False, a word, a tqdm class or a Reporter",
+        "auto, bar (also on, 1, true, yes), log, off (also 0, false, no), json or json:PATH",
+        "What shows progress. `auto`: the bar where stderr is a terminal or a notebook, else the log.",
+    ),
+    Setting(
+        "relay", "POOLBAR_RELAY", True, _switch, "True or False", "on or off (also 1, 0, true, false, yes, no)",
+        "Whether what tasks in worker processes print, log and warn of, and their tqdm bars, comes to this process.",
     ),
     Setting(
         "chunksize", "POOLBAR_CHUNKSIZE", None, _positive, ">= 1", "a whole number greater than 0",
@@ -200,6 +210,6 @@ def markdown_table() -> str:
     """Return the README's table of environment variables."""
     rows = ["| variable | keyword | default | allowed | meaning |", "|---|---|---|---|---|"]
     for setting in TABLE:
-        default = {None: "", 10.0: "10"}.get(setting.default, setting.default)
+        default = {None: "", 10.0: "10", True: "on"}.get(setting.default, setting.default)
         rows.append(f"| `{setting.variable}` | `{setting.keyword}` | {default} | {setting.allowed} | {setting.meaning} |")
     return "\n".join(rows)

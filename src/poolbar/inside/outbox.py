@@ -5,12 +5,13 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections import deque
-from threading import Lock
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from . import ledger as ledgers
+from .events import Events
 from .names import PROTOCOL
 from .pickling import ATOMS, dumps
 from .shared_main import Side
@@ -36,6 +37,10 @@ MIXED = "mixed"  # atoms
 PICKLED = "pickled"  # anything: each is pickled at once, for it may change
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def _no_note(index: int, value: Any) -> None:
     """Keep a None: its place says it all."""
 
@@ -45,7 +50,7 @@ class NoType:
 
 
 class Outbox:
-    """Sends what came of the tasks of a batch, in their order.
+    """Sends what came of the tasks of a batch, in their order; and before that, what else happened in them.
 
     The main thread of the worker adds outcomes, without a lock, and flushes them; the control thread flushes in the middle
     of a long task, so that no outcome waits for it. ``_lock`` is held to take outcomes and write them, so that they leave
@@ -64,6 +69,9 @@ class Outbox:
         self._pipe = pipe
         self._ledger = ledger
         self._lock = Lock()
+        self._writer = 0  # the thread that holds it
+        self.events = Events(self._send_events)
+        self.end_lines: Callable[[], None] = _do_nothing  # sends unfinished lines that the task has printed
         self._pickler = pickle.Pickler(ledger.log, PROTOCOL)
         self._kinds: dict[type, tuple[int, Callable[[int, Any], None]]] = {
             int: (ledgers.INTS, ledger.ints.__setitem__),
@@ -86,6 +94,7 @@ class Outbox:
         self.closed = False
         self._keep(manner, expected)
         self._ledger.begin(number, self._kept_as())
+        self.events.listen(True)
         self.flushed_at = perf_counter()
 
     def _keep(self, manner: str, expected: type) -> None:
@@ -157,6 +166,8 @@ class Outbox:
         except BaseException:  # the parent makes a stand-in of type and text
             pickled = None
         seconds = self._elapsed()
+        if last:
+            self.events.listen(False)
         self._send(
             messages.Failed(messages.FAILED, self.number, stage, pickled, _type_name(error), _text_of(error), text, seconds, last)
         )
@@ -166,22 +177,33 @@ class Outbox:
 
     def flush(self, *, last: bool) -> None:
         """Send what was added since the last time."""
+        self.end_lines()
+        self.events.flush()
+        if last:
+            self.events.listen(False)
+        here = get_ident()
         with self._lock:  # also where nothing is left: the control thread may be about to write it
+            self._writer = here
             values = list(self.values)
             self.values.clear()
             if values or last:
                 self._write_values(values, self._elapsed(), last)
+            self._writer = 0
         self._ledger.sent(self.ended)
         self._pickler.clear_memo()
         self.closed = last
 
     def flush_early(self) -> None:
         """Send what was added, while a task runs. Called by the control thread: the ledger stays the main thread's."""
+        self.events.flush()
+        here = get_ident()
         with self._lock:
+            self._writer = here
             values = [self.values.popleft() for _ in range(len(self.values))]
             if values:
                 # No time is given: the main thread counts it with the tasks to come.
                 self._write_values(values, 0.0, last=False)
+            self._writer = 0
 
     def _write_values(self, values: list[Any], seconds: float, last: bool) -> None:
         kind = messages.PICKLED if self.manner is PICKLED else messages.VALUES
@@ -194,11 +216,25 @@ class Outbox:
         return seconds
 
     def _send(self, message: Any) -> None:
+        here = get_ident()
         with self._lock:
+            self._writer = here
             self._write(message)
+            self._writer = 0
 
     def _write(self, message: Any) -> None:
         self._pipe.send(pickle.dumps(tuple(message), PROTOCOL))
+
+    def _send_events(self, events: list[tuple[Any, ...]]) -> bool:
+        if self._writer == get_ident():
+            return False  # a finalizer, in the middle of writing, has something to say
+        self._send(messages.Events(messages.EVENTS, events))
+        return True
+
+    def end(self) -> None:
+        """Say what is left to say: the worker is about to end, and the parent reads until it has."""
+        self.end_lines()
+        self.events.listen(True)
 
     def ready(self, pid: int) -> None:
         """Say that the worker has started."""

@@ -18,12 +18,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _messages as messages
+from .bars import Process, Teller
 from .channel import receiver, sender
 from .function import BadArguments, BadFunction, Function, raiser
 from .ledger import Ledger
 from .lifeline import end_with, ignore_interrupts, let_go
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
+from .relay import Relay
 from .shared_main import Side, start_main
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from .channel import ConnectionReceiver, Receiver
+    from .relay import Levels
 
 BUDGET_SECONDS = 0.020
 """A batch that has run this long hands back what it has not started: twice what a batch should take."""
@@ -68,15 +71,17 @@ class Setup(NamedTuple):
     initializer: Initializer | None
     environment: dict[str, str]  # taken where the variable is not set
     main: Main
+    levels: Levels | None  # of the parent's loggers; None: nothing is relayed
 
 
 class _Server:
     """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
 
-    def __init__(self, tasks: Receiver | ConnectionReceiver, outbox: Outbox, ledger: Ledger) -> None:
+    def __init__(self, tasks: Receiver | ConnectionReceiver, outbox: Outbox, ledger: Ledger, relay: Relay | None) -> None:
         self.tasks = tasks
         self.outbox = outbox
         self.ledger = ledger
+        self.relay = relay
         self.functions: dict[int, Function] = {}
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
         # the two ends of the deque, each end with one atomic call.
@@ -92,21 +97,27 @@ class _Server:
             except (EOFError, OSError):
                 return
             if not data:
+                self.outbox.end()
                 return
             message = loads(data)
             del data
             if message[0] == messages.RESET:
-                self.reset()
+                self.reset(message[1])
             else:
                 self.run(messages.Run._make(message))
 
     def stop(self) -> None:
         """Start no more tasks of this batch. Called in a child that a task has forked: they are its parent's."""
         self.unstarted[1].clear()
+        Process.teller = None
+        if self.relay is not None:
+            self.relay.let_go()
 
-    def reset(self) -> None:
+    def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
         self.functions.clear()
+        if self.relay is not None:
+            self.relay.reset(levels)
         start_main()
         directory, environment, path = self.beginnings
         os.chdir(directory)
@@ -253,7 +264,12 @@ def serve(
     except FileNotFoundError:
         return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger)
-    server = _Server(receiver(tasks), outbox, ledger)
+    Process.teller = Teller(outbox.events.put_bar, lambda: (outbox.number, ledger.head[0]))
+    relay = None
+    if setup.levels is not None:
+        relay = Relay(outbox.events, setup.levels)
+        outbox.end_lines = relay.streams.end_lines
+    server = _Server(receiver(tasks), outbox, ledger, relay)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
         os.register_at_fork(after_in_child=server.stop)

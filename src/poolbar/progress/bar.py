@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from . import Counts
+from . import above
 
-CLOCK_PERIODS = 5
-"""Without news, the bar's clock is redrawn at every fifth look."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from . import Event, Progress
+
+FIRST_SHOWN_SECONDS = 0.5
+"""Runs that are shorter than this are silent."""
 
 _EARLY = re.compile(r"100%(?=\||<bar/>)")
 
 
 def is_shown_by_default() -> bool:
     """Tell whether a bar would be seen: stderr is a terminal, or this is a notebook."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if above.is_terminal(sys.stderr):
         return True
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -26,80 +31,221 @@ def is_shown_by_default() -> bool:
 
 
 class Bar:
-    """A tqdm bar that is told counts."""
+    """Shows a run as a bar, and the bars inside its tasks below that.
 
-    def __init__(self, desc: str | None, unit: str, options: dict[str, Any]) -> None:
-        self._options = {"miniters": 1, **options}
-        if desc is not None:
-            self._options.setdefault("desc", desc)
-        if unit != "task" or "TQDM_UNIT" not in os.environ:
-            self._options.setdefault("unit", unit)
+    Args:
+        bar_class: a class with tqdm's interface; None: the one that fits the place, a notebook's or a terminal's.
+        options: further keywords for it.
+    """
+
+    def __init__(self, bar_class: Callable[..., Any] | None, options: dict[str, Any]) -> None:
+        self._class = bar_class
+        self._options = options
         self._bar: Any = None
-        self._looks = 0
-        self._paused = False
+        self._make_one: Callable[..., Any] = _drawn  # see _make
+        self._inner: dict[tuple[int, int], Any] = {}  # bars inside tasks
+        self._events: dict[tuple[int, int], Event] = {}  # the same, before the run has lasted long enough
+        self._busy_since: float | None = None
 
-    def show(self, counts: Counts) -> None:
-        """Draw."""
-        if self._bar is None:
-            self._bar = self._made(counts)
-        drawn = self._set(counts)
-        if self._bar.fault is not None:
-            raise self._bar.fault
-        self._looks += 1
-        if not drawn and (self._paused or self._looks % CLOCK_PERIODS == 0):
-            self._bar.refresh()
-        self._paused = False
+    def started(self, progress: Progress) -> None:
+        """Do nothing: a run must last a while."""
 
-    def _made(self, counts: Counts) -> Any:
-        # It is made late, and is to show time and rate from the beginning; the delay keeps it from drawing a 0 first.
-        bar = _bar_class()(**{"delay": 1e-9, **self._options, "total": counts.total})
-        if not bar.disable:
-            bar.start_t -= counts.seconds
-            bar.last_print_t = bar.start_t
-        return bar
+    def added(self, progress: Progress) -> None:
+        """Do nothing: ``ended`` comes at the same time."""
 
-    def _set(self, counts: Counts) -> bool:
+    def ended(self, progress: Progress) -> None:
+        """Draw, once the run has lasted long enough; leave the screen to others while nothing runs."""
         bar = self._bar
-        bar.total = counts.total
-        if counts.failed:
-            bar.set_postfix(failed=counts.failed, refresh=False)
-        return bool(bar.update(counts.done - bar.n))
+        if progress.is_quiet:
+            self._busy_since = None
+            if bar is not None:
+                bar.clear()
+            return
+        if bar is None:
+            if self._busy_since is None:
+                self._busy_since = progress.seconds
+            if progress.seconds - self._busy_since < FIRST_SHOWN_SECONDS:
+                return
+            self._make(progress)
+        self._draw(progress)
+        if getattr(self._bar, "fault", None) is not None:
+            raise self._bar.fault
 
-    def pause(self) -> None:
-        """Take the bar off the screen for now."""
-        if self._bar is not None and not self._paused:
-            self._bar.clear()
-            self._paused = True
+    def _make(self, progress: Progress) -> None:
+        options = {"unit": progress.unit, "miniters": 1, "dynamic_ncols": True, **self._options}
+        if progress.desc is not None:
+            options.setdefault("desc", progress.desc)
+        if progress.unit == "task" and "TQDM_UNIT" in os.environ and "unit" not in self._options:
+            del options["unit"]
+        self._make_one = partial(_drawn, _honest(self._class))
+        # It is made late, and is to show time and rate from the beginning.
+        self._bar = self._make_one(progress.seconds, total=progress.total, **options)
+        for event in self._events.values():
+            self._show(event)
 
-    def finish(self, counts: Counts) -> None:
-        """Draw the end, on a line of its own."""
+    def _draw(self, progress: Progress) -> None:
+        bar = self._bar
+        bar.total = progress.total
+        given = self._options.get("postfix")
+        counts = {"failed": progress.failed, "retried": progress.retried, "running": progress.running}
+        counts = {name: count for name, count in counts.items() if count}
+        bar.set_postfix({**given, **counts} if isinstance(given, dict) else counts, refresh=False)
+        # A step makes tqdm draw, if it was not drawn a moment ago.
+        if not bar.update(progress.done - bar.n):
+            bar.refresh()
+
+    def event(self, progress: Progress, event: Event) -> None:
+        """Show a bar inside a task on a line of its own."""
         if self._bar is not None:
-            self._set(counts)
-            self._bar.refresh()
-            self._bar.close()
+            self._show(event)
+        elif event.is_over:
+            self._events.pop(event.key, None)
+        else:
+            self._events[event.key] = event
+
+    def _show(self, event: Event) -> None:
+        bar = self._inner.get(event.key)
+        if event.is_over:
+            if self._inner.pop(event.key, None) is not None:
+                _close(bar)
+            return
+        desc = f"  worker {event.worker}: {event.label}"
+        if bar is None:
+            options = {"desc": desc, "unit": event.unit, "leave": False, "dynamic_ncols": True, **event.details}
+            bar = self._inner[event.key] = self._make_one(event.seconds, total=event.total, **options)
+        bar.desc = desc + ": " if event.label else desc
+        bar.total = event.total
+        bar.n = event.done
+        bar.refresh()
+
+    def finished(self, progress: Progress) -> None:
+        """Draw the end, on a line of its own."""
+        for bar in self._inner.values():
+            _close(bar)
+        self._inner.clear()
+        if self._bar is not None:
+            self._draw(progress)
+            _close(self._bar)
+            self._bar = None
 
 
-def _bar_class() -> Any:
-    from tqdm.auto import tqdm
+def _drawn(make: Callable[..., Any], seconds: float, **options: Any) -> Any:
+    """Return a bar that began some seconds ago."""
+    bar = make(**{"delay": 1e-9, **options})  # the delay keeps it from drawing a 0 first
+    if not getattr(bar, "disable", False) and hasattr(bar, "start_t"):
+        bar.start_t -= seconds
+        bar.last_print_t = bar.start_t
+    return bar
 
-    class HonestBar(tqdm):  # type: ignore[misc]  # tqdm has no types
+
+def _close(bar: Any) -> None:
+    """Close a bar; others in the terminal move into its place."""
+    if not getattr(bar, "is_text", False) or bar.disable:
+        bar.close()
+        return
+    with bar.get_lock():
+        above.end_line()
+        screen = _screen()
+        others = [other for other in screen.take_off() if other is not bar]
+        bar.close()
+        screen.move_up(bar)
+        screen.put_back(others)
+        if not screen.has_own():
+            above.leave()
+
+
+class _Terminal:
+    """The bars in a terminal: ours, and those that users make with tqdm themselves. See ``above.Screen``."""
+
+    def __init__(self, tqdm: Any) -> None:
+        self._tqdm = tqdm
+
+    @property
+    def lock(self) -> Any:
+        return self._tqdm.get_lock()  # users may set another
+
+    def is_drawing(self) -> bool:
+        lock = self.lock
+        return bool(getattr(lock, "th_lock", lock)._is_owned())  # the other part of tqdm's is for other processes
+
+    def _bars(self) -> list[Any]:
+        return [bar for bar in self._tqdm._instances if not bar.gui and hasattr(bar, "start_t") and above.is_terminal(bar.fp)]
+
+    def has_own(self) -> bool:
+        """Tell whether there is a bar of ours."""
+        return any(getattr(bar, "is_text", False) for bar in self._bars())
+
+    def take_off(self) -> list[Any]:
+        bars = [bar for bar in self._bars() if getattr(bar, "is_up", True)]
+        for bar in bars:
+            bar.clear(nolock=True)
+        return bars
+
+    def put_back(self, bars: list[Any]) -> None:
+        for bar in bars:
+            if not bar.disable:  # not closed
+                bar.refresh(nolock=True)
+
+    def move_up(self, gone: Any) -> None:
+        """Close the gap that a bar has left: tqdm itself would leave the next one's old drawing there."""
+        for bar in self._bars():
+            if bar.pos > gone.pos >= 0:
+                bar.pos -= 1
+
+
+@lru_cache(maxsize=1)
+def _screen() -> _Terminal:
+    from tqdm.std import tqdm
+
+    return _Terminal(tqdm)
+
+
+@lru_cache(maxsize=8)
+def _honest(wish: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Return a class of bars that are drawn as ours are; one without tqdm in it is returned as it is."""
+    from tqdm import auto
+    from tqdm.std import tqdm
+
+    bar_class: Any = auto.tqdm if wish is None else wish
+    if not isinstance(bar_class, type) or not issubclass(bar_class, tqdm):
+        made: Callable[..., Any] = bar_class
+        return made
+
+    class HonestBar(bar_class):  # type: ignore[misc]
         """Rounds 99.6 % down, and starts no monitor thread: the painter redraws."""
 
         monitor_interval = 0
 
         fault: Exception | None = None
+        is_up = False
+
+        @property
+        def is_text(self) -> bool:
+            """Whether it is drawn as a line of text."""
+            return not self.gui
 
         def display(self, *args: Any, **kwargs: Any) -> Any:
             # tqdm holds its lock here, and does not let it go when drawing fails.
+            if self.is_text and above.is_mid_line():
+                return False
             try:
-                return super().display(*args, **kwargs)
+                drawn = super().display(*args, **kwargs)
             except Exception as error:
                 self.fault = error
                 return None
+            if self.is_text:
+                self.is_up = True
+                if above.is_terminal(self.fp):
+                    above.enter(_screen())
+            return drawn
+
+        def clear(self, *args: Any, **kwargs: Any) -> None:
+            super().clear(*args, **kwargs)
+            self.is_up = False
 
         @staticmethod
         def format_meter(n: float, total: float | None, *args: Any, **kwargs: Any) -> str:
-            text = tqdm.format_meter(n, total, *args, **kwargs)
+            text: str = tqdm.format_meter(n, total, *args, **kwargs)
             return _EARLY.sub(" 99%", text) if total and n < total else text
 
     return HonestBar

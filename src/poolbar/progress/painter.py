@@ -1,38 +1,78 @@
 """The one thread that draws. It looks at all tallies ten times a second while there are any, and ends when there are none.
 
-``_lock`` guards the list of shows and is held for moments. ``_drawing`` is held while something is drawn: by the painter's
+``_lock`` guards the list of shows and is held for moments. ``_drawing`` is held while a reporter is called: by the painter's
 thread, and by whoever closes a tally, who may so wait for a terminal that is slow to take a line. It is reentrant: the
-garbage collector may close a tally in the middle of a drawing.
+garbage collector may close a tally in the middle of a drawing. It may also do so in a thread that holds tqdm's own lock,
+for which a drawing waits: so who closes a tally waits for a second at most, and leaves the rest to the painter's thread.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from typing import TYPE_CHECKING
+
+from . import above
 
 if TYPE_CHECKING:
     import _thread
     from collections.abc import Callable
 
-    from . import Reporter, Tally
-
-FIRST_SHOWN_SECONDS = 0.5
-"""Runs that are shorter than this are silent."""
+    from . import Progress, Reporter, Tally
 
 PERIOD_SECONDS = 0.1
-IDLE_PERIODS = 10
-"""The thread waits this many times FIRST_SHOWN_SECONDS for another tally before it ends."""
+CLOCK_SECONDS = 0.5
+"""Without news a reporter is called this often: its clock goes on."""
+
+IDLE_SECONDS, IDLE_PERIODS = 0.5, 10
+"""How long the thread waits for another tally before it ends, and in how many steps."""
+
+CLOSING_SECONDS = 1.0
 
 
 class _Show:
-    def __init__(self, tally: Tally, make: Callable[[], Reporter]) -> None:
+    """What a reporter is to hear of a tally. Its methods are called with ``_drawing`` held."""
+
+    def __init__(self, tally: Tally, reporter: Reporter) -> None:
         self.tally = tally
-        self.make = make
-        self.since: float | None = None  # when its first task was counted in
-        self.reporter: Reporter | None = None
-        self.is_broken = False
+        self.reporter: Reporter | None = reporter
+        self.told: Progress | None = None  # what the reporter was told last
+        self.told_at = 0.0
+
+    def look(self) -> None:
+        """Tell the reporter what is new."""
+        reporter = self.reporter
+        progress = None if reporter is None else self.tally.progress()
+        if reporter is None or progress is None:
+            return
+        told, self.told = self.told, progress
+        if told is None:
+            reporter.started(progress)
+        elif told.total != progress.total:
+            reporter.added(progress)
+        for event in self.tally.news():
+            reporter.event(progress, event)
+        is_news = told is None or told._replace(seconds=progress.seconds) != progress
+        if not is_news and (progress.is_quiet or progress.seconds - self.told_at < CLOCK_SECONDS):
+            return
+        self.told_at = progress.seconds
+        reporter.ended(progress)
+
+    def finish(self) -> None:
+        """Tell the reporter the last."""
+        self.look()
+        reporter, self.reporter = self.reporter, None
+        if reporter is not None and self.told is not None:
+            reporter.finished(self.told)
+
+    def attempt(self, act: Callable[[], None]) -> None:
+        """Do one of these in the context of who asked for the tasks."""
+        # A screen that is gone, an option that tqdm does not know: the bar is off, the work goes on.
+        try:
+            self.tally.context.copy().run(act)
+        except Exception as error:
+            self.reporter = None
+            warnings.warn(f"poolbar shows no progress: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=1)
 
 
 class Painter:
@@ -45,10 +85,10 @@ class Painter:
         self._thread: threading.Thread | None = None
         self._stop = threading.Lock()  # released to end the thread
 
-    def add(self, tally: Tally, make: Callable[[], Reporter]) -> None:
-        """Show a tally until it is closed, once it has lasted for half a second."""
-        show = _Show(tally, make)
-        tally.on_close = lambda: self._finish(show)
+    def add(self, tally: Tally, reporter: Reporter) -> None:
+        """Have a reporter told of a tally until that is closed."""
+        show = _Show(tally, reporter)
+        tally.on_close = lambda: self._finish(show, CLOSING_SECONDS)
         with self._lock:
             self._shows.append(show)
             if self._thread is None:
@@ -59,7 +99,7 @@ class Painter:
 
     def _paint(self, stop: _thread.LockType) -> None:
         idle = 0
-        while not stop.acquire(timeout=PERIOD_SECONDS if idle == 0 else FIRST_SHOWN_SECONDS):
+        while not stop.acquire(timeout=PERIOD_SECONDS if idle == 0 else IDLE_SECONDS):
             with self._lock:
                 shows = list(self._shows)
                 idle = 0 if shows else idle + 1
@@ -68,59 +108,27 @@ class Painter:
                     return
             for show in shows:
                 if show.tally.is_over():
-                    self._finish(show)
+                    self._finish(show, -1)
                 else:
-                    self._look_at(show)
-
-    def _look_at(self, show: _Show) -> None:
-        counts = show.tally.counts()
-        now = time.monotonic()
-        if show.since is None:
-            if counts.total == 0:
-                return
-            show.since = now
-        counts.seconds = now - show.since
-        quiet = show.tally.is_quiet()
-        with self._drawing:
-            if show.tally.over or show.is_broken:
-                return
-            if show.reporter is None:
-                if quiet or counts.seconds < FIRST_SHOWN_SECONDS:
-                    show.since = None if quiet else show.since
-                    return
-                self._try(show, lambda: setattr(show, "reporter", show.make()))
-            reporter = show.reporter
-            if reporter is not None:
-                self._try(show, reporter.pause if quiet else lambda: reporter.show(counts))
-
-    def _try(self, show: _Show, act: Callable[[], None]) -> None:
-        # A screen that is gone, an option that tqdm does not know: the bar is off, the work goes on.
-        try:
-            act()
-        except Exception as error:
-            show.is_broken = True
-            show.reporter = None
-            warnings.warn(f"poolbar shows no progress: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=1)
+                    with self._drawing:
+                        show.attempt(show.look)
 
     def step_aside(self) -> None:
         """Leave the screen to others until the next look."""
-        with self._lock:
-            shows = list(self._shows)
         with self._drawing:
-            for show in shows:
-                if show.reporter is not None:
-                    self._try(show, show.reporter.pause)
+            above.clear()
 
-    def _finish(self, show: _Show) -> None:
-        with self._lock:
-            if show not in self._shows:
-                return
-            self._shows.remove(show)
-        with self._drawing:
-            reporter, show.reporter = show.reporter, None
-            if reporter is not None:
-                counts = show.tally.counts()
-                self._try(show, lambda: reporter.finish(counts))
+    def _finish(self, show: _Show, seconds: float) -> None:
+        if not self._drawing.acquire(timeout=seconds):
+            return  # the painter's thread sees that it is over
+        try:
+            with self._lock:
+                if show not in self._shows:
+                    return
+                self._shows.remove(show)
+            show.attempt(show.finish)
+        finally:
+            self._drawing.release()
 
     def rest(self) -> None:
         """End the thread if there is nothing to show, and wait for it."""
@@ -136,6 +144,7 @@ class Painter:
     def forget(self) -> None:
         """Start anew in a forked child: the thread is not there."""
         self.__init__()  # type: ignore[misc]
+        above.forget()
 
 
 painter = Painter()

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._batch import Batch
+    from .._messages import Bar
 
 
 class Sink(Protocol):
@@ -27,6 +28,12 @@ class Sink(Protocol):
 
     def killed(self) -> None:
         """Hear that the next task was ended on request."""
+
+    def happened(self, events: list[tuple[Any, ...]]) -> None:
+        """Hear what has happened in the worker beside outcomes: records of ``_messages``, as tuples."""
+
+    def bar(self, bar: Bar) -> None:
+        """Hear of a bar inside the task, from the thread that runs it."""
 
     def given_back(self, count: int) -> None:
         """Take back the last ``count`` tasks of the batch: the worker will not start them."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..inside.pickling import dumps
 from ..inside.serve import Initializer, Main
+from .relayed import levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ class Plan:
     Attributes:
         idle_seconds: how long a worker is kept for the next executor; 0: not at all.
         task_timeout: seconds that a task may take; None: as long as it likes.
+        levels: of this process's loggers, for what is logged in the worker; None: nothing is relayed.
         key: workers of plans with equal keys can stand in for each other; None: these are not kept.
     """
 
@@ -60,9 +62,11 @@ class Plan:
         workers: int,
         idle_seconds: float,
         task_timeout: float | None = None,
+        relay: bool = False,
     ) -> None:
         self.context = context
         self.task_timeout = task_timeout
+        self.levels = levels() if relay else None
         self.method = context.get_start_method()
         self.main = Main(by_value=self.method in _BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
@@ -84,7 +88,18 @@ class Plan:
 
     def _make_key(self) -> tuple[Any, ...]:
         sealed = None if self.initializer is None else self.initializer.sealed
-        return self.method, sealed, tuple(self.limits.items()), dict(os.environ), os.getcwd(), tuple(sys.path), tuple(sys.argv)
+        # A worker whose initializer has run is not made as good as new: its levels stay.
+        told = self.levels if sealed is not None else self.levels is not None
+        return (
+            self.method,
+            sealed,
+            told,
+            tuple(self.limits.items()),
+            dict(os.environ),
+            os.getcwd(),
+            tuple(sys.path),
+            tuple(sys.argv),
+        )
 
     def start_trackers(self) -> None:
         """Start the resource trackers, loky's and multiprocessing's: these unblock SIGINT in the thread that starts them."""

@@ -21,7 +21,7 @@ from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import loads
 from ..inside.serve import ASK, Setup, serve
-from . import WorkerFailed, starting, watch
+from . import WorkerFailed, relayed, starting, watch
 from .remote_errors import Death, crashed, describe_exit, rebuilt
 from .sending import Outgoing
 from .system import descendants, has_ended, kill, resident_megabytes, send_signal
@@ -92,7 +92,7 @@ class ProcessWorker:
             self._tasks.on_stuck = self.end_stuck
             self._place: ledgers.Place | None = ledgers.create()
             self._ledger = ledgers.Ledger(self._place.path)
-            setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main)
+            setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main, plan.levels)
             try:
                 self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
                 self.process.start()
@@ -118,7 +118,8 @@ class ProcessWorker:
                 final = not isinstance(error, OSError)
                 raise WorkerFailed(f"it cannot be started: {text_of(error)}", final=final) from error
         try:
-            message = loads(self._outcomes.receive())
+            while (message := loads(self._outcomes.receive()))[0] == messages.EVENTS:
+                relayed.deliver(message[1], None)
         except (EOFError, OSError):
             is_initializing = self._ledger.is_initializing()
             code = self._bury()
@@ -148,9 +149,21 @@ class ProcessWorker:
         self._tasks.patience = RETIRE_SECONDS
         try:
             self._tasks.send(b"")
+            self._hear_last_words()
         except OSError:
             pass  # it is dead already
         self._bury(RETIRE_SECONDS)
+
+    def _hear_last_words(self) -> None:
+        # Else a worker that prints much as it ends would wait for ever in a full pipe.
+        deadline = time.monotonic() + RETIRE_SECONDS
+        try:
+            while self._outcomes.is_readable(max(0.0, deadline - time.monotonic())):
+                message = loads(self._outcomes.receive())
+                if message[0] == messages.EVENTS:
+                    relayed.deliver(message[1], None)
+        except EOFError:
+            pass  # it has ended
 
     def kill(self, hard: bool) -> None:
         """Send the process SIGKILL, or SIGTERM. The lane's read then ends, and the lane does the rest."""
@@ -161,7 +174,7 @@ class ProcessWorker:
 
     def reset(self) -> None:
         """Make a warm worker as good as new. Raises OSError where it has died."""
-        self._tasks.send(self._outgoing.reset())
+        self._tasks.send(self._outgoing.reset(self.plan.levels))
 
     def _bury(self, seconds: float = END_SECONDS) -> int | None:
         """Wait for the process, whose pipe has ended or that has been told to end; return its exit code."""
@@ -228,6 +241,9 @@ class ProcessWorker:
             message = loads(data)
             del data
             kind, number = message[:2]
+            if kind == messages.EVENTS:
+                sink.happened(number)
+                continue
             if number != self._outgoing.number:
                 continue  # tasks given back after their batch had ended: the lane has them already
             if kind == messages.GIVEN_BACK:

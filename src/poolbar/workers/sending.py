@@ -14,6 +14,7 @@ from .remote_errors import not_picklable
 
 if TYPE_CHECKING:
     from .._batch import Batch
+    from ..inside.relay import Levels
     from . import Sink
 
 MOST_FUNCTIONS = 64
@@ -36,10 +37,10 @@ class Outgoing:
         self._forgotten: tuple[int, ...] = ()  # of these, the worker has yet to hear
         self.number = 0
 
-    def reset(self) -> bytes:
+    def reset(self, levels: Levels | None) -> bytes:
         """Return the message that makes the worker as good as new."""
         self._sent.clear()
-        return pickle.dumps((messages.RESET,), PROTOCOL)
+        return pickle.dumps((messages.RESET, levels), PROTOCOL)
 
     def message(self, batch: Batch, sink: Sink) -> bytes | None:
         """Return the message for a batch. A task whose arguments do not pickle fails here, and its batch ends before it."""

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .._errors import text_of
+from ..inside.bars import Teller, here
 from . import WorkerFailed
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ThreadWorker:
 
     def run(self, batch: Batch, sink: Sink) -> None:
         """Run the tasks, one after the other."""
+        here.teller = Teller(sink.bar, lambda: (id(batch), batch.done))
         call = batch.function.call
         left = len(batch.items)
         while left:

@@ -1,0 +1,180 @@
+"""Relays what tasks log and warn of to the parent; makes imports of ``logging`` and tqdm, which come late or never, do so too."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from .. import _messages as messages
+from .pickling import dumps
+from .shared_main import Side
+from .streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, ModuleType
+
+    from .events import Events
+
+Levels = dict[str, int]
+"""The levels that the parent's loggers were given, by name; of the root logger under the empty name."""
+
+
+class Relay:
+    """What is relayed from this worker."""
+
+    def __init__(self, events: Events, levels: Levels) -> None:
+        self._events = events
+        self._levels = levels
+        self.streams = Streams(events)
+        warnings.showwarning = self._shower(warnings.showwarning)
+        _when_imported("logging", self._relay_logging)
+        _when_imported("tqdm.std", self._relay_tqdm)
+
+    def reset(self, levels: Levels) -> None:
+        """Become as good as new, for the next executor."""
+        sys.stdout, sys.stderr = self.streams.own
+        self._set_levels(levels)
+
+    def let_go(self) -> None:
+        """In a child that a task has forked: what it says is not for the parent."""
+        self._events.is_off = True
+        self.streams.let_go()
+
+    def _set_levels(self, levels: Levels) -> None:
+        gone, self._levels = self._levels.keys() - levels.keys(), levels
+        logging = sys.modules.get("logging")
+        if logging is not None:
+            for name in gone:
+                logging.getLogger(name).setLevel(logging.NOTSET)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+    # --- logging
+
+    def _relay_logging(self, logging: ModuleType) -> None:
+        self._set_levels(self._levels)
+        # A forked worker has its parent's handlers. They are the parent's to use.
+        inherited = {id(reference()) for reference in logging._handlerList}
+        call_handlers = logging.Logger.callHandlers
+        events = self._events
+
+        def relay(logger: Any, record: Any) -> None:
+            # A handler of the task's own, or of an initializer's, is what the user wants here. NullHandlers are libraries'.
+            if events.is_off or _has_handler(logging, logger, inherited):
+                call_handlers(logger, record)
+                return
+            try:
+                event = _record(logging, record)
+            except Exception:  # the message does not fit its arguments: logging tells of it on stderr
+                logging.Handler().handleError(record)
+            else:
+                events.put(event)
+
+        logging.Logger.callHandlers = relay
+
+    # --- warnings
+
+    def _shower(self, show: Callable[..., None]) -> Callable[..., None]:
+        def relay(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+            if self._events.is_off or file is not None:
+                show(message, category, filename, lineno, file, line)
+                return
+            try:
+                kind = dumps(category, Side.main_by_value, upward=True)
+            except Exception:  # a class that cannot be pickled
+                kind = dumps(UserWarning)
+            module = _module_at(filename, lineno)
+            self._events.put(messages.Warned(messages.WARNED, str(message), kind, filename, lineno, module))
+
+        return relay
+
+    # --- tqdm
+
+    def _relay_tqdm(self, tqdm: ModuleType) -> None:
+        from .bars import relay_bars
+
+        relay_bars(tqdm.tqdm, self._events, self.streams.own)
+
+
+def _has_handler(logging: Any, logger: Any, inherited: set[int]) -> bool:
+    while logger is not None:
+        for handler in logger.handlers:
+            if id(handler) not in inherited and not isinstance(handler, logging.NullHandler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+_OWN = frozenset((
+    "name", "levelno", "levelname", "pathname", "filename", "module", "lineno", "funcName", "created", "msecs", "relativeCreated",
+    "thread", "threadName", "processName", "process", "taskName", "exc_text", "stack_info",
+))  # fmt: skip
+_LEFT_OUT = _OWN | {"msg", "args", "exc_info", "message", "asctime"}
+
+
+def _record(logging: Any, record: Any) -> messages.Record:
+    fields = {name: value for name, value in record.__dict__.items() if name in _OWN}
+    fields["msg"] = record.getMessage()
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    extra = {name: value for name, value in record.__dict__.items() if name not in _LEFT_OUT}
+    try:
+        sealed = dumps(extra, Side.main_by_value, upward=True) if extra else None
+    except Exception:  # what does not pickle arrives as text
+        sealed = dumps({name: str(value) for name, value in extra.items()})
+    return messages.Record(messages.RECORD, fields, sealed)
+
+
+def _module_at(filename: str, line: int) -> str | None:
+    """Return the name of the module whose code is at a place that runs right now: filters go by it."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == filename and frame.f_lineno == line:
+            name = frame.f_globals.get("__name__")
+            return name if isinstance(name, str) else None
+        frame = frame.f_back
+    return None
+
+
+def _when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
+    """Call ``act`` with a module: now if it is there, else when it has been imported."""
+    module = sys.modules.get(name)
+    if module is not None:
+        act(module)
+    else:
+        sys.meta_path.insert(0, _Finder(name, act))
+
+
+class _Finder:
+    """Has other finders find a module, once, and is told when it has been loaded."""
+
+    def __init__(self, name: str, act: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._act = act
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != self._name:
+            return None
+        try:
+            sys.meta_path.remove(self)
+        except ValueError:
+            return None  # another thread was faster
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                self._follow(spec.loader)
+                return spec
+        return None
+
+    def _follow(self, loader: Any) -> None:
+        load = getattr(loader, "exec_module", None)
+        if load is None:
+            return  # of an old kind
+
+        def load_and_tell(module: ModuleType) -> None:
+            load(module)
+            self._act(module)
+
+        loader.exec_module = load_and_tell

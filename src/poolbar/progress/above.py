@@ -1,0 +1,127 @@
+"""Keeps what this process writes to a terminal above the bars there.
+
+While there are bars, ``write`` of sys.stdout and sys.stderr is ours, on the very objects that logging handlers and others hold:
+it takes the bars off the screen, writes, and puts them back when the line is complete. In the middle of a line they stay off.
+
+All of that happens with the lock held that tqdm holds while it draws, ours or a user's own bar. So who draws is told by that
+lock from who writes. No code waits under it for anything but the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Screen(Protocol):
+    """The bars in a terminal."""
+
+    @property
+    def lock(self) -> Any:
+        """What is held by who draws; reentrant."""
+
+    def is_drawing(self) -> bool:
+        """Tell whether this thread holds the lock."""
+
+    def take_off(self) -> list[Any]:
+        """Take all bars off the screen; return those that were there. The lock is held."""
+
+    def put_back(self, bars: list[Any]) -> None:
+        """Draw these bars again, if they are still wanted. The lock is held."""
+
+
+class _Streams:
+    """What is replaced, and what is off the screen; guarded by the screen's lock."""
+
+    screen: Screen | None = None
+    replaced: list[Any] = []  # noqa: RUF012  # there is one of these
+    off: list[Any] = []  # noqa: RUF012
+    unfinished: Any = None  # the stream in the middle of whose line the cursor stands
+
+
+def enter(screen: Screen) -> None:
+    """Have writes go above the bars from now on. The lock is held."""
+    if _Streams.screen is not None:
+        return
+    _Streams.screen = screen
+    for stream in dict.fromkeys((sys.stdout, sys.stderr)):
+        if is_terminal(stream):
+            ours = _writer(screen, stream, stream.write)
+            before = vars(stream).get("write") if hasattr(stream, "__dict__") else None
+            try:
+                stream.write = ours  # type: ignore[method-assign]
+            except AttributeError:
+                continue  # it has a write that cannot be replaced
+            _Streams.replaced.append((stream, ours, before))
+
+
+def leave() -> None:
+    """Leave the streams alone: there is no bar any more. The lock is held."""
+    _Streams.screen = None
+    _Streams.off.clear()
+    _Streams.unfinished = None
+    while _Streams.replaced:
+        stream, ours, before = _Streams.replaced.pop()
+        if vars(stream).get("write") is not ours:
+            continue  # somebody else has replaced it since
+        if before is None:
+            del stream.write
+        else:
+            stream.write = before
+
+
+def forget() -> None:
+    """In a forked child: the bars are its parent's, and the lock may be held by a thread that is not here."""
+    leave()
+
+
+def is_terminal(stream: Any) -> bool:
+    """Tell whether a stream writes to a terminal."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def is_mid_line() -> bool:
+    """Tell whether somebody has written a part of a line: then no bar may be drawn."""
+    return _Streams.unfinished is not None
+
+
+def end_line() -> None:
+    """Complete the line in whose middle the cursor stands. The lock is held."""
+    stream, _Streams.unfinished = _Streams.unfinished, None
+    if stream is not None:
+        stream.write("\n")
+        stream.flush()
+
+
+def clear() -> None:
+    """Take all bars off the screen, until they are drawn the next time."""
+    screen = _Streams.screen
+    if screen is not None:
+        with screen.lock:
+            screen.take_off()
+
+
+def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callable[[str], int]:
+    def write_above(text: str) -> int:
+        if screen.is_drawing() or not isinstance(text, str):
+            return write(text)
+        with screen.lock:
+            if _Streams.screen is not screen or not text:
+                return write(text)
+            _Streams.off += screen.take_off()
+            try:
+                return write(text)
+            finally:
+                if text.endswith("\n"):
+                    bars, _Streams.off, _Streams.unfinished = _Streams.off, [], None
+                    screen.put_back(bars)
+                else:
+                    _Streams.unfinished = stream
+
+    return write_above
