@@ -208,7 +208,7 @@ def test_many_medium_results_come_in_the_middle_of_long_tasks(tmp_path: Path, wo
 def test_submitted_tasks_that_two_workers_hand_back_are_begun_in_their_old_order() -> None:
     """Else one that waits for an earlier one may keep it from being begun: the standard library begins them in order."""
     backlog = Backlog(2, lambda: None)
-    calls = Calls(Function(abs, "abs"), messages.STARRED, Untold(None))
+    calls = Calls(Function(abs, "abs"), messages.STARRED, Untold())
     calls.tasks.extend((poolbar.Future(), (number,)) for number in range(10))
     batches = [calls.take(3), calls.take(3)]
     for batch in batches:

@@ -23,11 +23,14 @@ _EARLY = re.compile(r"100%(?=\||<bar/>)")
 
 def is_shown_by_default() -> bool:
     """Tell whether a bar would be seen: stderr is a terminal, or this is a notebook."""
-    if above.is_terminal(sys.stderr):
-        return True
+    return above.is_terminal(sys.stderr) or _cell() is not None
+
+
+def _cell() -> int | None:
+    """Return the number of the notebook's cell that runs; None: this is no notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
+    return shell.execution_count if shell is not None and getattr(shell, "kernel", None) is not None else None
 
 
 class Bar:
@@ -46,22 +49,33 @@ class Bar:
         self._inner: dict[tuple[int, int], Any] = {}  # bars inside tasks
         self._events: dict[tuple[int, int], Event] = {}  # the same, before the run has lasted long enough
         self._busy_since: float | None = None
+        self._cell: int | None = None  # that the bar is for
+        self._quiet: Progress | None = None  # as it was when all had ended for the last time
+        self._before: Progress | None = None  # what the bars of other cells have shown
 
     def started(self, progress: Progress) -> None:
-        """Do nothing: a run must last a while."""
+        """Draw nothing yet: a run must last a while."""
+        self._cell = _cell()
 
     def added(self, progress: Progress) -> None:
         """Do nothing: ``ended`` comes at the same time."""
 
     def ended(self, progress: Progress) -> None:
         """Draw, once the run has lasted long enough; leave the screen to others while nothing runs."""
-        bar = self._bar
         if progress.is_quiet:
             self._busy_since = None
-            if bar is not None:
-                bar.clear()
+            self._quiet = progress
+            if self._bar is not None:
+                self._bar.clear()
             return
-        if bar is None:
+        if self._quiet is not None and _cell() != self._cell:
+            # What is submitted in another cell of a notebook has a bar of its own there.
+            self.finished(self._quiet)
+            self._before = self._quiet._replace(seconds=progress.seconds)
+            self._cell = _cell()
+        self._quiet = None
+        progress = self._of_cell(progress)
+        if self._bar is None:
             if self._busy_since is None:
                 self._busy_since = progress.seconds
             if progress.seconds - self._busy_since < FIRST_SHOWN_SECONDS:
@@ -70,6 +84,15 @@ class Bar:
         self._draw(progress)
         if getattr(self._bar, "fault", None) is not None:
             raise self._bar.fault
+
+    def _of_cell(self, progress: Progress) -> Progress:
+        before = self._before
+        if before is None or progress.total is None or before.total is None:
+            return progress
+        return progress._replace(
+            total=progress.total - before.total, done=progress.done - before.done, failed=progress.failed - before.failed,
+            retried=progress.retried - before.retried, seconds=progress.seconds - before.seconds,
+        )  # fmt: skip
 
     def _make(self, progress: Progress) -> None:
         options = {"unit": progress.unit, "miniters": 1, "dynamic_ncols": True, **self._options}
@@ -124,7 +147,7 @@ class Bar:
             _close(bar)
         self._inner.clear()
         if self._bar is not None:
-            self._draw(progress)
+            self._draw(self._of_cell(progress))
             _close(self._bar)
             self._bar = None
 

@@ -23,6 +23,7 @@ class ThreadWorker:
         self.pid: int | None = None
         self.ran = 0
         self.first_megabytes: float | None = None
+        self._begun = 0
         self._initializer = initializer
         self._initargs = initargs
 
@@ -38,11 +39,12 @@ class ThreadWorker:
 
     def run(self, batch: Batch, sink: Sink) -> None:
         """Run the tasks, one after the other."""
-        here.teller = Teller(sink.bar, lambda: (id(batch), batch.done))
+        here.teller = Teller(sink.bar, self._task)  # in each thread its own
         call = batch.function.call
         left = len(batch.items)
         while left:
             left -= 1
+            self._begun += 1
             arguments, keywords = batch.arguments(batch.done)
             try:
                 value = call(*arguments, **keywords)  # type: ignore[misc]  # set wherever threads run
@@ -52,6 +54,9 @@ class ThreadWorker:
                 sink.values([value], False, 0, left == 0)
                 del value
             del arguments, keywords
+
+    def _task(self) -> int:
+        return self._begun
 
     def is_alive(self) -> bool:
         """Return True: a thread does not die of a task."""
