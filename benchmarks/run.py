@@ -32,6 +32,7 @@ import poolbar
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for workers that are started anew
 
+import bars
 import kills
 from rows import Row, compare, median_seconds, table
 from tasks import meet, nap, noop  # a module of this folder, which workers import too
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     rows = list(against_pools(options.only))
-    alone = {"skew": skew, "barrier": barrier, "endless": endless, "imports": imports, "warm": warm, **kills.ROWS}
+    alone = {"skew": skew, "barrier": barrier, "endless": endless, "imports": imports, "warm": warm, **bars.ROWS, **kills.ROWS}
     rows += [act() for name, act in alone.items() if options.only in name]
     text = table(rows)
     text += f"\n\nPython {platform.python_version()}, {os.cpu_count()} CPUs, {platform.system()}; loky {loky.__version__}."

@@ -24,8 +24,8 @@ PERIOD_SECONDS = 0.1
 CLOCK_SECONDS = 0.5
 """Without news a reporter is called this often: its clock goes on."""
 
-IDLE_SECONDS, IDLE_PERIODS = 0.5, 10
-"""How long the thread waits for another tally before it ends, and in how many steps."""
+IDLE_SECONDS = 5.0
+"""How long the thread waits for another tally before it ends."""
 
 CLOSING_SECONDS = 1.0
 
@@ -83,7 +83,8 @@ class Painter:
         self._drawing = threading.RLock()
         self._shows: list[_Show] = []
         self._thread: threading.Thread | None = None
-        self._stop = threading.Lock()  # released to end the thread
+        self._bell = threading.Lock()  # of this thread; released to have it look now: there is a new tally, or it is to end
+        self._is_idle = False
 
     def add(self, tally: Tally, reporter: Reporter) -> None:
         """Have a reporter told of a tally until that is closed."""
@@ -92,20 +93,28 @@ class Painter:
         with self._lock:
             self._shows.append(show)
             if self._thread is None:
-                self._stop = threading.Lock()
-                self._stop.acquire()
-                self._thread = threading.Thread(target=self._paint, args=(self._stop,), name="poolbar-painter", daemon=True)
+                self._bell = threading.Lock()
+                self._bell.acquire()
+                self._thread = threading.Thread(target=self._paint, args=(self._bell,), name="poolbar-painter", daemon=True)
                 self._thread.start()
+            elif self._is_idle:
+                self._ring()
 
-    def _paint(self, stop: _thread.LockType) -> None:
-        idle = 0
-        while not stop.acquire(timeout=PERIOD_SECONDS if idle == 0 else IDLE_SECONDS):
+    def _ring(self) -> None:
+        if self._bell.locked():
+            self._bell.release()
+
+    def _paint(self, bell: _thread.LockType) -> None:
+        while True:
+            bell.acquire(timeout=IDLE_SECONDS if self._is_idle else PERIOD_SECONDS)
             with self._lock:
+                if self._thread is not threading.current_thread():
+                    return  # see ``rest``
                 shows = list(self._shows)
-                idle = 0 if shows else idle + 1
-                if idle > IDLE_PERIODS:
+                if self._is_idle and not shows:
                     self._thread = None
                     return
+                self._is_idle = not shows
             for show in shows:
                 if show.tally.is_over():
                     self._finish(show, -1)
@@ -137,7 +146,7 @@ class Painter:
             if thread is None or self._shows:
                 return
             self._thread = None
-            self._stop.release()
+            self._ring()
         if thread is not threading.current_thread():
             thread.join()
 
