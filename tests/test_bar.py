@@ -293,3 +293,24 @@ poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
     assert shown.code == 0
     assert "between" in shown.lines()
     assert "60/60" in shown.lines()[-1]
+
+
+def test_workers_that_are_forked_while_the_bar_is_drawn_can_use_tqdm(show: Show) -> None:
+    """tqdm's lock is copied as it is: held, where another thread draws just then."""
+    shown = show("""
+from poolbar.progress import bar, painter
+bar.FIRST_SHOWN_SECONDS, painter.PERIOD_SECONDS, painter.CLOCK_SECONDS = 0, 0.0005, 0
+import tqdm
+
+def work(number):
+    for _ in tqdm.tqdm(range(3)):
+        pass
+    if number % 2:
+        os._exit(1)  # another worker is forked
+
+with poolbar.ProcessPoolExecutor(2, mp_context="fork") as executor:
+    results = list(executor.map(work, range(60), errors="collect"))
+print("crashed", sum(isinstance(result, poolbar.WorkerCrashed) for result in results))
+""")
+    assert shown.code == 0
+    assert shown.lines()[-1] == "crashed 30"
