@@ -1,9 +1,10 @@
 """Take the README's picture: run an example in a pseudo-terminal, and draw the screen as it is while the bar moves.
 
     pip install '.[docs]'
-    python docs/make_bar_svg.py [--at PERCENT] [COMMAND ...]
+    python docs/make_bar_svg.py [--at PERCENT] [--to NAME] [COMMAND ...]
 
-Without a command: python examples/digest_tree.py. Writes docs/bar.svg. Needs a Unix.
+Without a command: python examples/digest_tree.py. Writes docs/NAME.svg, else docs/bar.svg. Needs a Unix.
+The other picture: --to inside --at 35 python examples/estimate_pi.py
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 COLUMNS, ROWS = 84, 24
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 9, 20, 16  # pixels
 COLOURS = {"default": "#d8dee9", "red": "#f7768e", "green": "#9ece6a", "brown": "#e0af68", "blue": "#7aa2f7", "cyan": "#7dcfff"}
-BAR = re.compile(r"(\d+)%\|.*\| \d+/(\d+) ")
+BAR = re.compile(r"^\S.*?(\d+)%\|.*\| \d+/(\d+) ", re.MULTILINE)  # not those inside tasks, which are indented
 SAME_TOTAL = 10  # drawings with one total: all tasks have been submitted
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -117,9 +118,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--at", type=int, default=60, metavar="PERCENT", help="default: %(default)s")
     parser.add_argument("command", nargs="*", default=["python", "examples/digest_tree.py"])
+    parser.add_argument("--to", default="bar", metavar="NAME", help="default: %(default)s")
     options = parser.parse_args()
     rows = screen_at(options.command, options.at)
-    target = HERE / "bar.svg"
+    target = HERE / f"{options.to}.svg"
     target.write_text(
         svg(rows, "A terminal in which " + shlex.join(options.command) + " shows its progress bar"), encoding="utf-8"
     )

@@ -73,3 +73,9 @@ def test_words_stops_where_it_is_told_to(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("word\n" * 100, encoding="utf-8")
     assert "10 words, 1 different, in 10 lines" in run("words.py", text, "--lines", 10)
+
+
+def test_estimate_pi_prints_each_estimate_and_their_mean() -> None:
+    lines = run("estimate_pi.py", "--tasks", 6, "--points", 50_000).splitlines()
+    assert sorted(line.split(":")[0] for line in lines[:-1]) == [f"seed {seed:2}" for seed in range(6)]
+    assert re.fullmatch(r"3\.\d{6} on average; pi is 3\.141593", lines[-1])
