@@ -605,6 +605,24 @@ def fail_in_many_ways(number: int) -> Any:
     return number
 
 
+def test_the_first_failure_of_the_input_stands_for_its_kind_whichever_came_first(caplog: pytest.LogCaptureFixture) -> None:
+    with poolbar.ThreadPoolExecutor(2) as executor:
+        list(executor.map(late_at_first, [0, 1, 2], errors="collect"))
+    assert "3 x KeyError" in caplog.text
+    assert "first: late_at_first(0)" in caplog.text
+
+
+_second_failed = threading.Event()
+
+
+def late_at_first(number: int) -> NoReturn:
+    if number == 0:
+        assert _second_failed.wait(20)
+    else:
+        _second_failed.set()
+    raise KeyError("same")
+
+
 def test_whatever_fails_a_task_can_be_collected(caplog: pytest.LogCaptureFixture) -> None:
     with poolbar.ProcessPoolExecutor(1) as executor:
         found = list(executor.map(fail_in_many_ways, range(10), chunksize=10, errors="collect"))

@@ -20,11 +20,11 @@ _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+), in (?P<functio
 
 
 class _Group:
-    """Failures of one type at one place; the first stands for all."""
+    """Failures of one type at one place; the first in the input's order stands for all."""
 
-    def __init__(self, error: BaseException, call: str) -> None:
-        self.text = _shortened(_text_of(error))
-        self.call = call
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.text = self.call = ""
         self.count = 0
 
 
@@ -38,21 +38,25 @@ class Failures:
         self._others = 0
         self.count = 0
 
-    def note(self, error: BaseException, call: Callable[[], str]) -> None:
-        """Count a failure. ``call`` returns the call that failed, in short form."""
+    def note(self, error: BaseException, index: int, call: Callable[[], str]) -> None:
+        """Count the failure of a task at an index. ``call`` returns the call that failed, in short form."""
         key = type(error).__qualname__, _place_of(error)
         with self._lock:
             self.count += 1
             group = self._groups.get(key)
-            if group is not None:
-                group.count += 1
+            if group is None:
+                if len(self._groups) >= MOST_GROUPS:
+                    self._others += 1
+                    return
+                group = self._groups[key] = _Group(index)
+            group.count += 1
+            if group.count > 1 and index >= group.index:
                 return
-            if len(self._groups) >= MOST_GROUPS:
-                self._others += 1
-                return
-        made = _Group(error, call())  # code of the user's runs here: a ``repr``
+            group.index = index
+        text, shown = _shortened(_text_of(error)), call()  # code of the user's runs here: a ``repr``
         with self._lock:
-            self._groups.setdefault(key, made).count += 1
+            if group.index == index:  # else an earlier one came meanwhile
+                group.text, group.call = text, shown
 
     def summary(self, tasks: int) -> str:
         """Return what failed, the most frequent first. ``tasks`` is how many there were in all."""

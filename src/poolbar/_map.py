@@ -203,7 +203,7 @@ class Run:
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""
         if self._failures is not None:
-            self._failures.note(error, batch.next_call)
+            self._failures.note(error, batch.start + batch.done, batch.next_call)
         self._deliver(Chunk(batch.start + batch.done, 1, [], False, error, 0))
 
     def _deliver(self, chunk: Chunk) -> None:
@@ -363,7 +363,7 @@ class Run:
                 error = did_not_unpickle("result", self.function.name, problem)
             if self._failures is None:
                 raise error
-            self._failures.note(error, lambda: self.function.name)
+            self._failures.note(error, self._read, lambda: self.function.name)
             return error
         return value
 
