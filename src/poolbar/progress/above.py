@@ -9,6 +9,7 @@ lock from who writes. No code waits under it for anything but the terminal.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +77,35 @@ def leave() -> None:
 def forget() -> None:
     """In a forked child: the bars are its parent's, and the lock may be held by a thread that is not here."""
     leave()
+
+
+def thread_lock(lock: Any) -> Any:
+    """Return the part of tqdm's lock that is for this process; the other part is for all, and after a fork too."""
+    return getattr(lock, "th_lock", lock)
+
+
+def _hold_drawings() -> None:
+    # A child that is forked while another thread draws, a bar of ours or a user's, would wait at its own first tqdm bar for ever.
+    tqdm = sys.modules.get("tqdm.std")
+    # It has its lock from the first bar on; while that is made, the part for this process is held already.
+    lock = getattr(getattr(tqdm, "tqdm", None), "_lock", None) or getattr(tqdm, "TqdmDefaultWriteLock", None)
+    held = None if lock is None else thread_lock(lock)
+    if held is not None:
+        held.acquire()
+    _held.append(held)
+
+
+def _let_drawings_go() -> None:
+    held = _held.pop()
+    if held is not None:
+        held.release()
+
+
+_held: list[Any] = []  # one for each fork that is under way: they come one inside the other, if at all
+
+if hasattr(os, "register_at_fork"):
+    # Hooks before a fork run last in, first out. This one comes early, so that it runs late.
+    os.register_at_fork(before=_hold_drawings, after_in_parent=_let_drawings_go, after_in_child=_let_drawings_go)
 
 
 def is_terminal(stream: Any) -> bool:

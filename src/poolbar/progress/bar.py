@@ -183,29 +183,12 @@ class _Terminal:
     def __init__(self, tqdm: Any) -> None:
         self._tqdm = tqdm
 
-        self._held: list[Any] = []
-        if hasattr(os, "register_at_fork"):
-            # A child that is forked while the painter draws would wait for this lock for ever, at its first tqdm bar.
-            os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._release)
-
     @property
     def lock(self) -> Any:
         return self._tqdm.get_lock()  # users may set another
 
-    def _own_lock(self) -> Any:
-        lock = self.lock
-        return getattr(lock, "th_lock", lock)  # the other part of tqdm's is for other processes, and theirs too after a fork
-
     def is_drawing(self) -> bool:
-        return bool(self._own_lock()._is_owned())
-
-    def _hold(self) -> None:
-        lock = self._own_lock()
-        lock.acquire()
-        self._held.append(lock)
-
-    def _release(self) -> None:
-        self._held.pop().release()
+        return bool(above.thread_lock(self.lock)._is_owned())
 
     def _bars(self) -> list[Any]:
         return [bar for bar in self._tqdm._instances if not bar.gui and hasattr(bar, "start_t") and above.is_terminal(bar.fp)]
