@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos.
+"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos, notebook.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
@@ -118,3 +118,12 @@ def chaos(session: nox.Session) -> None:
     """More games than the default suite plays: ``POOLBAR_CHAOS_EXAMPLES=200 nox -s chaos``."""
     session.install(".[test]")
     session.run("pytest", "tests/chaos", "-o", "timeout=0", *session.posargs)
+
+
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """JupyterLab as a person sees it, in Chromium: ``nox -s notebook``; with NOTEBOOK_PICTURE=docs/notebook.png a picture too."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        session.error("NOT TESTED: no Chromium on PATH (Debian: apt-get install chromium)")
+    session.install(".[test]", "jupyterlab>=4.2", "playwright>=1.49")  # playwright's own browsers are not downloaded
+    session.run("pytest", "tests/jupyterlab", *session.posargs)

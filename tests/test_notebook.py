@@ -393,8 +393,8 @@ ENDS: dict[str, Callable[[Notebook], None]] = {
 def test_no_worker_outlives_its_kernel(another: Notebook, tmp_path: Path, end: str, state: str) -> None:
     another.run("executor = ProcessPoolExecutor(2)\nlist(executor.map(tasks.nap, [0.1] * 4))\nNone")
     if state == "busy":
-        another.begin(f"list(executor.map(lambda n: tasks.note({str(tmp_path / 'notes')!r}, n) or time.sleep(600), range(9)))")
-        assert another.until((tmp_path / "notes").exists)
+        another.begin(f"list(executor.map(lambda n: (tasks.note({str(tmp_path / 'notes')!r}, n), time.sleep(600)), range(9)))")
+        assert another.until(lambda: len(lines(tmp_path / "notes")) == 2)
     processes = another.processes()
     assert len(another.workers()) == 2
     ENDS[end](another)
