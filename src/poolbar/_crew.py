@@ -216,6 +216,12 @@ class Crew:
             pause = min(2 * pause, LONGEST_KILL_PERIOD_SECONDS)
         return future.cancelled()
 
+    def end_run(self, run: Run) -> None:
+        """End the tasks of a run that have started, if they run in processes: these are killed, and replaced."""
+        with interrupts_deferred():
+            for lane in list(self.lanes):
+                lane.end_run(run)
+
     def kill(self, *, hard: bool) -> None:
         """Cancel what waits and kill the workers."""
         self.is_forced = True

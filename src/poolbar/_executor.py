@@ -282,7 +282,9 @@ class ProgressExecutor(Executor):
         length = inputs.length()
         tally = self._new_tally(crew, total if length is None else length, self._options.desc if desc is None else desc)
         failures = Failures(function.name) if errors == "collect" else None
-        run = Run(crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures)
+        run = Run(
+            crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures, stop=crew.end_run
+        )
         crew.keep(run)
         try:
             is_open = run.start()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._batch import Batch
     from ._crew import Crew
+    from ._map import Run
 
 MOST_UNREAD = 5
 """A task at whose reading so many workers died has killed them: it may be too large for the memory there is."""
@@ -151,6 +152,12 @@ class Lane:
         if not worker.end_task(batch, position):
             worker.ask_back()
         return True
+
+    def end_run(self, run: Run) -> None:
+        """End what runs here of a run. From any thread."""
+        batch, worker = self.batch, self.worker
+        if batch is not None and worker is not None and batch.source is run:
+            worker.end_batch(batch)
 
     # --- Sink
 

@@ -76,6 +76,7 @@ class Run:
         ordered: bool,
         buffersize: int | None,
         failures: Failures | None,
+        stop: Callable[[Run], None],
     ) -> None:
         self.function = function
         self.order = 0
@@ -85,6 +86,7 @@ class Run:
         self._inputs = inputs
         self._ordered = ordered
         self._buffersize = buffersize
+        self._stop = stop  # ends tasks of the run that have started
         self._failures = failures  # where errors are values; None: the first one read is raised
         # guarded by the backlog's lock
         self._returned = Returned()
@@ -367,6 +369,15 @@ class Run:
             return error
         return value
 
+    def _await_chunk(self, deadline: float | None) -> Chunk | None:
+        try:
+            return self._next_chunk(deadline)
+        except KeyboardInterrupt:
+            # The run is over. What it has started would keep workers from what the user does next, in a notebook or a REPL.
+            self.cancelled = True
+            self._stop(self)
+            raise
+
     def results(self, deadline: float | None) -> Generator[Any, None, None]:
         """Return the iterator over the results; it keeps no reference to them."""
         generator = self._results(deadline)
@@ -378,7 +389,7 @@ class Run:
         try:
             yield
             is_read = True
-            while (chunk := self._next_chunk(deadline)) is not None:
+            while (chunk := self._await_chunk(deadline)) is not None:
                 _, _, values, pickled, error, _ = chunk
                 del chunk
                 if error is not None and self._failures is not None:

@@ -77,6 +77,9 @@ class Worker(Protocol):
     def end_task(self, batch: Batch, position: int) -> bool:
         """End the worker if it runs this task right now, from any thread. False: it does not."""
 
+    def end_batch(self, batch: Batch) -> None:
+        """End the worker if it runs this batch right now, from any thread."""
+
     def ask_back(self) -> None:
         """Have what it has not started handed back, from any thread."""
 

@@ -332,6 +332,14 @@ class ProcessWorker:
             time.sleep(SHORTEST_LOOK_SECONDS)
             return self.running() == position and self._end_task(position, is_late=False)
 
+    def end_batch(self, batch: Batch) -> None:
+        """End the process if it runs this batch."""
+        with self._look:
+            if self._batch is batch and self.process is not None:
+                for pid in descendants(self.pid):
+                    kill(pid)
+                self.kill(hard=True)
+
     def _end_task(self, position: int, *, is_late: bool) -> bool:
         process, wish = self.process, Ended(self._outgoing.number, position, is_late)
         if process is None or self._ended is not None:

@@ -72,6 +72,9 @@ class ThreadWorker:
         """Return False: a thread cannot be stopped."""
         return False
 
+    def end_batch(self, batch: Batch) -> None:
+        """Do nothing: a thread cannot be stopped."""
+
     def ask_back(self) -> None:
         """Do nothing: a thread takes one task at a time."""
 
