@@ -2,90 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import environment
-
-if sys.platform == "win32":
-    pytest.skip("no pseudo-terminals", allow_module_level=True)
-
-import fcntl
-import pty
-import struct
-import termios
-from typing import TYPE_CHECKING
-
-import pyte
+from terminal import Program, programs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-COLUMNS, ROWS = 100, 40
-
-
-class Terminal:
-    """What was on the screen of a script, after each write."""
-
-    def __init__(self) -> None:
-        self.screen = pyte.Screen(COLUMNS, ROWS)
-        self.stream = pyte.ByteStream(self.screen)
-        self.raw = b""
-        self.frames: list[list[str]] = []
-        self.code: int | None = None
-
-    def feed(self, data: bytes) -> None:
-        self.raw += data
-        for part in re.split(rb"(?<=\r)|(?<=\n)", data):
-            self.stream.feed(part)
-            self.frames.append(self.lines())
-
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.screen.display if line.strip()]
-
-    def bars(self) -> list[str]:
-        """Return all lines with a bar that were ever shown."""
-        return [line for frame in self.frames for line in frame if "task" in line or "%|" in line or "it/s" in line]
-
-
-Show = Callable[..., Terminal]
+Show = Callable[..., Program]
 
 
 @pytest.fixture
-def show(tmp_path: Path) -> Show:
-    """Run a script with its stderr on a terminal; files named in it appear in its directory."""
+def show(tmp_path: Path) -> Iterator[Show]:
+    """Run a script in a terminal."""
+    with programs() as start:
 
-    def run(text: str, *, stdout_too: bool = True, **changes: str) -> Terminal:
-        (tmp_path / "script.py").write_text("import os, sys, time, poolbar, tasks\n" + text)
-        parent, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        shown = Terminal()
-        with subprocess.Popen(
-            [sys.executable, "script.py"], stdin=subprocess.DEVNULL, stdout=terminal if stdout_too else subprocess.DEVNULL,
-            stderr=terminal, cwd=tmp_path, env=environment(TERM="xterm", COLUMNS="", **changes), start_new_session=True,
-        ) as process:  # fmt: skip
-            os.close(terminal)
-            limit = time.monotonic() + 60
-            while time.monotonic() < limit:
-                if select.select([parent], [], [], 1)[0]:
-                    try:
-                        data = os.read(parent, 65536)
-                    except OSError:
-                        break  # the last writer is gone
-                    if not data:
-                        break
-                    shown.feed(data)
-            os.close(parent)
-            shown.code = process.wait(20)
-        return shown
+        def run(text: str, **changes: str) -> Program:
+            (tmp_path / "script.py").write_text("import os, sys, time, poolbar, tasks\n" + text)
+            program = start(tmp_path, "script.py", **changes)
+            program.end(60)
+            return program
 
-    return run
+        yield run
+
+
+def bars_of(shown: Program) -> list[str]:
+    """Return all lines with a bar that were ever shown."""
+    return [line for frame in shown.frames() for line in frame if "task" in line or "%|" in line or "it/s" in line]
 
 
 def counts(bars: list[str]) -> list[tuple[int, int]]:
@@ -102,8 +52,8 @@ with poolbar.{kind}(2) as executor:
     list(executor.map(tasks.nap, [0.05] * 40, desc="Napping"))
 print("after")
 """)
-    assert shown.code == 0
-    bars = shown.bars()
+    assert shown.code() == 0
+    bars = bars_of(shown)
     found = counts(bars)
     assert found == sorted(found)
     assert len(set(found)) > 2
@@ -122,7 +72,7 @@ with poolbar.{kind}(2) as executor:
     list(executor.map(tasks.same, range(100)))
     executor.submit(tasks.same, 1).result()
 """)
-    assert (shown.code, shown.raw) == (0, b"")
+    assert (shown.code(), shown.raw) == (0, b"")
 
 
 def test_the_bar_appears_after_half_a_second(show: Show) -> None:
@@ -151,7 +101,7 @@ def test_it_never_shows_a_hundred_percent_before_the_end_and_always_reaches_it(s
 with poolbar.ThreadPoolExecutor(4) as executor:
     list(executor.map(lambda n: time.sleep(1.5 if n == 999 else 0.0002), range(1000)))
 """)
-    bars = shown.bars()
+    bars = bars_of(shown)
     assert any("999/1000" in bar for bar in bars)
     assert not [bar for bar in bars if "100%" in bar and "1000/1000" not in bar]
     assert "100%" in shown.lines()[-1]
@@ -176,7 +126,7 @@ with poolbar.ProcessPoolExecutor(2, desc="Calls") as executor:
         futures = [executor.submit(tasks.nap, 0.1) for _ in range(2)]
         poolbar.wait(futures)
 """)
-    totals = {total for _, total in counts(shown.bars())}
+    totals = {total for _, total in counts(bars_of(shown))}
     assert len(totals) > 2
     assert max(totals) == 24
     assert shown.lines()[-1].startswith("Calls: 100%")
@@ -190,9 +140,9 @@ with poolbar.ThreadPoolExecutor(2) as executor:
     list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Open"))
     list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Given", total=40))
 """)
-    opened = [bar for bar in shown.bars() if bar.startswith("Open")]
+    opened = [bar for bar in bars_of(shown) if bar.startswith("Open")]
     assert any(re.search(r"Open: \d+task", bar) for bar in opened)
-    assert {total for _, total in counts([bar for bar in shown.bars() if bar.startswith("Given")])} == {40}
+    assert {total for _, total in counts([bar for bar in bars_of(shown) if bar.startswith("Given")])} == {40}
     assert [line.split("|")[0] for line in shown.lines()] == ["Open: 100%", "Given: 100%"]
 
 
@@ -217,9 +167,9 @@ with poolbar.ThreadPoolExecutor(1) as executor:
     results = None
 print("after")
 """)
-    assert shown.code == 0, shown.lines()
+    assert shown.code() == 0, shown.lines()
     assert shown.lines()[-1] == "after"
-    assert all("after" not in bar for bar in shown.bars())
+    assert all("after" not in bar for bar in bars_of(shown))
 
 
 def test_two_maps_have_a_bar_each(show: Show) -> None:
@@ -290,7 +240,7 @@ time.sleep(0.5)
 print("between", flush=True)
 poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
 """)
-    assert shown.code == 0
+    assert shown.code() == 0
     assert "between" in shown.lines()
     assert "60/60" in shown.lines()[-1]
 

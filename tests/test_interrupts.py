@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
 import pytest
-from conftest import environment, is_gone, until
-
-if sys.platform == "win32":
-    pytest.skip("no pseudo-terminals, and Ctrl-C is no signal there", allow_module_level=True)
-
-import fcntl
-import pty
-import struct
-import termios
-
-import pyte
+from terminal import CTRL_C, LIMIT, Program, is_bar, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-COLUMNS, ROWS = 100, 50
-PATIENCE = 30.0
-"""Seconds for what has to happen before the key is pressed: a busy machine starts Python and workers slowly."""
-
-LIMIT = 10.0
-"""Seconds from the key to the end of the program. It takes a few tenths of one; a busy machine is to pass too."""
-
-CTRL_C = b"\x03"
-
-SHELL = """
-import fcntl, os, signal, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-pid = os.fork()
-if pid == 0:
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    os.setpgid(0, 0)
-    os.tcsetpgrp(0, os.getpid())
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-os.write(1, f"\\x1b]2;ended {code}\\x07".encode())
-while True:
-    signal.pause()
-"""
-"""What a shell does: it leads the session and runs the program as its foreground job.
-
-Were the program itself the leader, the kernel would send SIGHUP to all that it leaves behind, and nothing ever would be.
-The end is told as the terminal's title: in order with what the program wrote, and not on the screen. SIGINT is as in a shell
-even where the tests themselves were started with SIGINT ignored, in the background.
-"""
 
 PRELUDE = """
 import ctypes, faulthandler, os, signal, sys, time
@@ -100,111 +51,6 @@ def keep(value):
 """
 
 
-class Program:
-    """A program in the foreground of a terminal, and the screen of that terminal."""
-
-    def __init__(self, directory: Path, *arguments: str, echo: bool = False) -> None:
-        self.directory = directory
-        self.screen = pyte.Screen(COLUMNS, ROWS)
-        self.raw = b""
-        self.pressed: float | None = None
-        self._stream = pyte.ByteStream(self.screen)
-        self._parent, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        modes = termios.tcgetattr(terminal)
-        # Else the kernel, at a Ctrl-C, throws away what the program has written and nobody has read yet.
-        modes[3] |= termios.NOFLSH
-        if not echo:
-            # "^C" comes at any time around what the program writes in answer: without it, each line is the program's.
-            modes[3] &= ~termios.ECHO
-        termios.tcsetattr(terminal, termios.TCSANOW, modes)
-        self._shell = subprocess.Popen(
-            [sys.executable, "-S", "-c", SHELL, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, cwd=directory,
-            env=environment(TERM="xterm", COLUMNS="", PYTHON_BASIC_REPL="1", PYTHON_COLORS="0"), start_new_session=True,
-        )  # fmt: skip
-        os.close(terminal)
-
-    def close(self) -> None:
-        """End what is left of it."""
-        for process in self.processes():
-            process.kill()
-        self._shell.kill()
-        self._shell.wait()
-        os.close(self._parent)
-
-    def processes(self) -> list[psutil.Process]:
-        """Return what lives of the program: the session's processes but for the shell."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == self._shell.pid != process.pid and not is_gone(process.pid):
-                    found.append(process)
-            except ProcessLookupError:
-                continue
-        return found
-
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.screen.display if line.strip()]
-
-    def bars(self) -> list[str]:
-        return [line for line in self.lines() if is_bar(line)]
-
-    def code(self) -> int | None:
-        """Return the exit code; None: it runs."""
-        return int(self.screen.title.removeprefix("ended ")) if self.screen.title.startswith("ended ") else None
-
-    def noted(self, name: str) -> list[str]:
-        path = self.directory / name
-        return path.read_text().split() if path.exists() else []
-
-    def read(self, seconds: float = 0.02) -> None:
-        """Show what the program writes; wait for that some time at most."""
-        if select.select([self._parent], [], [], seconds)[0]:
-            data = os.read(self._parent, 65536)
-            self.raw += data
-            self._stream.feed(data)
-
-    def until(self, fact: Callable[[], object], seconds: float = PATIENCE) -> None:
-        """Wait for a fact."""
-        limit = time.monotonic() + seconds
-        while not fact():
-            hopeless = "it ended" if self.code() is not None else "waited in vain" if time.monotonic() > limit else ""
-            if hopeless:
-                self.tell_where_it_stands()
-            assert not hopeless, "\n".join([f"{hopeless}; the screen:", *self.lines()])
-            self.read()
-
-    def tell_where_it_stands(self) -> None:
-        """Have a program that hangs show where each of its threads stands."""
-        for process in self.processes():
-            if process.ppid() == self._shell.pid:
-                process.send_signal(signal.SIGUSR1)
-        limit = time.monotonic() + 2
-        while time.monotonic() < limit:
-            self.read()
-
-    def type(self, keys: bytes) -> None:
-        if CTRL_C in keys and self.pressed is None:
-            self.pressed = time.monotonic()
-        os.write(self._parent, keys)
-
-    def end(self) -> None:
-        """Wait for the end: it comes soon, and leaves no process behind."""
-        self.until(lambda: self.code() is not None, LIMIT)
-        if self.pressed is not None:
-            print(
-                f"ended {time.monotonic() - self.pressed:.3f} s after the key was first pressed; the screen:",
-                *self.lines(),
-                sep="\n",
-            )
-        # Workers are waited for by the program itself; multiprocessing's trackers end when they see that it is gone.
-        assert until(lambda: not self.processes(), LIMIT), [process.cmdline() for process in self.processes()]
-
-
-def is_bar(line: str) -> bool:
-    return re.match(r"(\w+:)? *\d+%\|.*\| \d+/\d+ \[.*task.*\]$", line) is not None
-
-
 def assert_one_traceback(program: Program) -> None:
     """The script was ended by a KeyboardInterrupt, as Python tells of it; nobody else had anything to say."""
     assert program.code() == -signal.SIGINT
@@ -219,13 +65,11 @@ Start = Callable[..., Program]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a script in a terminal."""
-    with ExitStack() as stack:
+    with programs() as begin:
 
         def run(text: str, *options: str, echo: bool = False) -> Program:
             (tmp_path / "script.py").write_text(PRELUDE + text)
-            program = Program(tmp_path, *options, "script.py", echo=echo)
-            stack.callback(program.close)
-            return program
+            return begin(tmp_path, *options, "script.py", echo=echo)
 
         yield run
 
