@@ -93,9 +93,9 @@ class Program:
             # "^C" comes at any time around what the program writes in answer: without it, each line is the program's.
             modes[3] &= ~termios.ECHO
         termios.tcsetattr(terminal, termios.TCSANOW, modes)
-        variables = {"TERM": "xterm", "COLUMNS": "", "PYTHON_BASIC_REPL": "1", "PYTHON_COLORS": "0", **changes}
+        own = {"TERM": "xterm", "COLUMNS": "", "PYTHON_BASIC_REPL": "1", "PYTHON_COLORS": "0", "PYTHONUNBUFFERED": "", **changes}
         self._shell = subprocess.Popen(
-            [sys.executable, "-S", "-c", SHELL, *arguments], cwd=directory, env=environment(**variables), start_new_session=True,
+            [sys.executable, "-S", "-c", SHELL, *arguments], cwd=directory, env=environment(**own), start_new_session=True,
             **{"stdin": terminal, "stdout": terminal, "stderr": terminal, **(streams or {})},
         )  # fmt: skip
         os.close(terminal)

@@ -250,15 +250,14 @@ def _honest(wish: Callable[..., Any] | None = None) -> Callable[..., Any]:
             # tqdm holds its lock here, and does not let it go when drawing fails.
             if self.is_text and above.is_mid_line():
                 return False
+            if self.is_text and above.is_terminal(self.fp):
+                above.enter(_screen())  # first: who prints as soon as the bar is seen waits for the lock
             try:
                 drawn = super().display(*args, **kwargs)
             except Exception as error:
                 self.fault = error
                 return None
-            if self.is_text:
-                self.is_up = True
-                if above.is_terminal(self.fp):
-                    above.enter(_screen())
+            self.is_up = self.is_text
             return drawn
 
         def clear(self, *args: Any, **kwargs: Any) -> None:

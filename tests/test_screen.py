@@ -1,0 +1,184 @@
+"""What a person sees in a terminal: bars, and what is printed, logged and warned of beside them, line by line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from terminal import CTRL_C, Program, is_bar, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEAD = """
+import faulthandler, logging, os, signal, sys, time, traceback, warnings
+import poolbar, tasks
+from tasks import nap, note, wait_for
+
+faulthandler.register(signal.SIGUSR1)  # see Program.tell_where_it_stands
+
+"""
+POOL = "with poolbar.ProcessPoolExecutor(2) as executor:\n    "
+THREADS = POOL.replace("Process", "Thread")
+
+Start = Callable[..., Program]
+Show = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a script in a terminal."""
+    with programs() as begin:
+
+        def run(text: str, **options: object) -> Program:
+            (tmp_path / "script.py").write_text(HEAD + text)
+            options.setdefault("size", (120, 50))
+            return begin(tmp_path, "script.py", **options)
+
+        yield run
+
+
+@pytest.fixture
+def show(start: Start) -> Show:
+    """Run a script in a terminal to its end, which is a good one."""
+
+    def run(text: str, **options: object) -> Program:
+        program = start(text, **options)
+        program.end(60)
+        assert program.code() == 0
+        return program
+
+    return run
+
+
+def go(program: Program, gate: str = "gate") -> None:
+    """Let tasks go on that wait for this file."""
+    (program.directory / gate).touch()
+
+
+def names(lines: list[str]) -> list[str]:
+    """Return what stands before the bars; other lines as they are."""
+    return [re.sub(r":? +\d+%\|.*\].*$|: \d+.*/s\].*$", "", line) for line in lines]
+
+
+def assert_no_ghosts(program: Program) -> None:
+    """At no time was there a bar twice."""
+    for frame in program.frames():
+        twice = [name for name, count in Counter(names([line for line in frame if "%|" in line])).items() if count > 1]
+        assert not twice, "\n".join([*twice, "in", *frame])
+
+
+# --- bars beside bars
+
+
+def test_a_map_in_the_loop_over_another_has_its_line_above_once_it_has_ended(show: Show) -> None:
+    shown = show(f"""
+with poolbar.ThreadPoolExecutor(1) as outer:
+    for number in outer.map(nap, [0.7] * 2, "AB", desc="Outer"):
+        {POOL.strip()} list(executor.map(nap, [0.14] * 10, desc=f"Inner {{number}}"))
+print("after")
+""")
+    assert names(shown.whole()) == ["Inner A", "Inner B", "Outer", "after"]
+    assert all("100%" in line for line in shown.lines()[:-1])
+    assert_no_ghosts(shown)
+    assert any(names(frame) == ["Outer", "Inner A"] for frame in shown.frames())
+
+
+@pytest.mark.parametrize("first", [8, 14])
+def test_of_two_maps_at_once_the_one_that_ends_first_has_the_upper_line(show: Show, first: int) -> None:
+    shown = show(f"""
+one, two = poolbar.ThreadPoolExecutor(1), poolbar.ThreadPoolExecutor(1)
+with one, two:
+    runs = {{{first}: one.map(nap, [0.1] * {first}, desc="One"), {22 - first}: two.map(nap, [0.1] * {22 - first}, desc="Two")}}
+    for _, results in sorted(runs.items()):
+        list(results)
+        print("ended")
+""")
+    expected = ["One", "Two"] if first == 8 else ["Two", "One"]
+    assert names(shown.whole()) == [expected[0], "ended", expected[1], "ended"]
+    assert_no_ghosts(shown)
+    assert any(names(frame) == ["One", "Two"] for frame in shown.frames())
+
+
+THEIRS = "for number in tqdm(executor.map(nap, [0.1] * 20, range(20), desc='Ours'), total=20, desc='Theirs'"
+
+
+def test_a_bar_of_the_users_own_around_a_map_and_ours_have_lines_of_their_own(show: Show) -> None:
+    shown = show(f"""
+from tqdm import tqdm
+{THREADS}{THEIRS}): pass
+print("between")
+{THREADS}{THEIRS}, leave=False): pass
+print("after")
+""")
+    assert names(shown.whole()) == ["Ours", "Theirs", "between", "Ours", "after"]
+    assert all("100%" in line for line in shown.lines() if line not in {"between", "after"})
+    for frame in shown.frames():
+        assert max(Counter(names(frame)).values(), default=0) <= 2  # of the two runs
+    assert any(names(frame) == ["Theirs", "Ours"] for frame in shown.frames())
+
+
+# --- what the program itself prints
+
+PRINTED = """
+out
+err
+in pieces
+line 0
+line 1
+line 2
+WARNING logged
+UserWarning: warned
+Traceback (most recent call last):
+ZeroDivisionError: division by zero
+half
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_the_program_prints_stands_above_the_bar_in_whole_lines_and_in_order(start: Start, unbuffered: str) -> None:
+    program = start(
+        """
+logging.basicConfig(format="%(levelname)s %(message)s")  # its handler holds the sys.stderr of before the bar
+warnings.showwarning = lambda *warned: sys.stderr.write(warnings.formatwarning(*warned[:4], line=""))
+with poolbar.ThreadPoolExecutor(2) as executor:
+    results = executor.map(wait_for, ["begin", "gate"], desc="Naps")
+    wait_for("begin")
+    print("out")
+    print("err", file=sys.stderr)
+    sys.stdout.write("in ")
+    sys.stdout.write("pieces")
+    sys.stdout.write("\\n")
+    sys.stdout.write("".join(f"line {number}\\n" for number in range(3)))
+    logging.warning("logged")
+    warnings.warn("warned")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        traceback.print_exc()
+    print("half", end="")
+    wait_for("whole")
+    print(" and whole")
+    wait_for("gate")
+    list(results)
+print("after")
+""",
+        PYTHONUNBUFFERED=unbuffered,
+    )
+    program.until(program.bars)
+    go(program, "begin")
+    program.until(lambda: program.lines()[-1:] == ["half"])  # the bar is not in the way
+    printed = [re.sub(r"^.*script.py:\d+: ", "", line) for line in program.whole() if not line.startswith("  ")]
+    assert printed == PRINTED.strip().splitlines()
+    go(program, "whole")
+    program.until(lambda: program.whole()[-2] == "half and whole" and is_bar(program.whole()[-1]))
+    go(program)
+    program.end()
+    assert program.whole()[-3] == "half and whole"
+    assert is_bar(program.whole()[-2])
+    assert "2/2" in program.whole()[-2]
+    assert program.whole()[-1] == "after"
