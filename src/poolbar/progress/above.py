@@ -137,6 +137,13 @@ def clear() -> None:
             screen.take_off()
 
 
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (AttributeError, OSError, ValueError):  # it has none; what is wrong with it, its next use will tell
+        pass
+
+
 def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callable[[str], int]:
     def write_above(text: str) -> int:
         if screen.is_drawing() or not isinstance(text, str):
@@ -153,5 +160,6 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
                     screen.put_back(bars)
                 else:
                     _Streams.unfinished = stream
+                    _flush(stream)  # else it would come later, when there is a bar again
 
     return write_above
