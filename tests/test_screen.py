@@ -62,7 +62,7 @@ def go(program: Program, gate: str = "gate") -> None:
 
 def names(lines: list[str]) -> list[str]:
     """Return what stands before the bars; other lines as they are."""
-    return [re.sub(r":? +\d+%\|.*\].*$|: \d+.*/s\].*$", "", line) for line in lines]
+    return [re.sub(r":? *\d+%\|.*\]$", "", line) for line in lines]
 
 
 def assert_no_ghosts(program: Program) -> None:
@@ -120,6 +120,26 @@ print("after")
     for frame in shown.frames():
         assert max(Counter(names(frame)).values(), default=0) <= 2  # of the two runs
     assert any(names(frame) == ["Theirs", "Ours"] for frame in shown.frames())
+
+
+def test_prints_in_the_loop_of_a_bar_of_the_users_own_stand_above_both(start: Start) -> None:
+    program = start(f"""
+from tqdm import tqdm
+{THREADS}for number in tqdm(executor.map(wait_for, ["begin"] * 3 + ["gate"], [None] * 4, range(4)), desc="Theirs", total=4):
+        print("got", number)
+        sys.stdout.write(f"and {{number}} ")
+        sys.stdout.write("in ")
+        sys.stdout.write("pieces\\n")
+print("after")
+""")
+    program.until(lambda: names(program.lines()) == ["Theirs", ""])
+    go(program, "begin")
+    told = [f"{first} {number}{rest}" for number in range(4) for first, rest in (("got", ""), ("and", " in pieces"))]
+    program.until(lambda: names(program.whole()) == [*told[:6], "Theirs", ""])
+    go(program)
+    program.end()
+    assert names(program.whole()) == [*told, "", "Theirs", "after"]
+    assert_no_ghosts(program)
 
 
 # --- what the program itself prints

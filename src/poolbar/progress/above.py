@@ -151,7 +151,8 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
         with screen.lock:
             if _Streams.screen is not screen or not text:
                 return write(text)
-            _Streams.off += screen.take_off()
+            if not is_mid_line():  # then they are off, and to clear them again would clear the line
+                _Streams.off += screen.take_off()
             try:
                 return write(text)
             finally:
