@@ -202,3 +202,50 @@ print("after")
     assert is_bar(program.whole()[-2])
     assert "2/2" in program.whole()[-2]
     assert program.whole()[-1] == "after"
+
+
+def test_no_bar_is_drawn_while_input_waits(start: Start) -> None:
+    program = start("""
+import threading
+from tqdm import tqdm
+
+def task(number):
+    if number == 1:
+        wait_for("during")
+        print("a task")
+    return wait_for("gate")
+
+def tell_of_the_bar():
+    while not tqdm._instances:
+        time.sleep(0.01)
+    note("made", 1)
+
+with poolbar.ProcessPoolExecutor(2) as executor:
+    results = executor.map(task, range(2))
+    threading.Thread(target=tell_of_the_bar).start()
+    print("hello", input("name? "))
+    wait_for("begin")
+    print("hello", input("again? "))
+    try:
+        input("and again? ")
+    except EOFError:
+        print("none")
+    list(results)
+print("after")
+""", echo=True)  # fmt: skip
+    program.until(lambda: program.noted("made"))
+    program.type(b"Bob\n")
+    program.until(lambda: names(program.whole()) == ["name? Bob", "hello Bob", ""])
+    go(program, "begin")
+    program.until(lambda: program.whole() == ["name? Bob", "hello Bob", "again?"])
+    go(program, "during")
+    program.until(lambda: program.whole() == ["name? Bob", "hello Bob", "again? a task"])
+    program.type(b"Eve\n")
+    program.until(lambda: program.lines()[-1] == "and again?")
+    program.type(b"\x04")
+    told = ["name? Bob", "hello Bob", "again? a task", "Eve", "hello Eve", "and again? none"]
+    program.until(lambda: names(program.whole()) == [*told, ""])
+    go(program)
+    program.end()
+    assert names(program.whole()) == [*told, "", "after"]
+    assert not [line for frame in program.frames() for line in frame if re.search(r"(name|again)\?.*%\|", line)]

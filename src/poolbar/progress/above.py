@@ -2,6 +2,7 @@
 
 While there are bars, ``write`` of sys.stdout and sys.stderr is ours, on the very objects that logging handlers and others hold:
 it takes the bars off the screen, writes, and puts them back when the line is complete. In the middle of a line they stay off.
+So they do while ``input`` waits for its line, which a person types behind the prompt.
 
 All of that happens with the lock held that tqdm holds while it draws, ours or a user's own bar. So who draws is told by that
 lock from who writes. No code waits under it for anything but the terminal.
@@ -9,8 +10,11 @@ lock from who writes. No code waits under it for anything but the terminal.
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
+from functools import wraps
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ class _Streams:
     replaced: list[Any] = []  # noqa: RUF012  # there is one of these
     off: list[Any] = []  # noqa: RUF012
     unfinished: Any = None  # the stream in the middle of whose line the cursor stands
+    prompts = 0  # that wait for a line to be typed
 
 
 def enter(screen: Screen) -> None:
@@ -77,6 +82,7 @@ def leave() -> None:
 def forget() -> None:
     """In a forked child: the bars are its parent's, and the lock may be held by a thread that is not here."""
     leave()
+    _Streams.prompts = 0
 
 
 def thread_lock(lock: Any) -> Any:
@@ -117,8 +123,8 @@ def is_terminal(stream: Any) -> bool:
 
 
 def is_mid_line() -> bool:
-    """Tell whether somebody has written a part of a line: then no bar may be drawn."""
-    return _Streams.unfinished is not None
+    """Tell whether somebody has written a part of a line, or types one: then no bar may be drawn."""
+    return _Streams.unfinished is not None or _Streams.prompts > 0
 
 
 def end_line() -> None:
@@ -135,6 +141,47 @@ def clear() -> None:
     if screen is not None:
         with screen.lock:
             screen.take_off()
+
+
+def _end_of_line(screen: Screen) -> None:
+    _Streams.unfinished = None
+    if not is_mid_line():
+        bars, _Streams.off = _Streams.off, []
+        screen.put_back(bars)
+
+
+def watch_input() -> None:
+    """From now on, have no bar drawn while ``input`` waits. It may be called before there is a bar."""
+    # Somebody else's, such as a notebook's or an IDE's, has no terminal to read from.
+    if isinstance(builtins.input, BuiltinFunctionType) and is_terminal(sys.stderr):
+        builtins.input = _reader(builtins.input)
+
+
+def _reader(read: Callable[..., str]) -> Callable[..., str]:
+    @wraps(read)
+    def read_line(*prompt: object) -> str:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+            return read(*prompt)  # the prompt is written as any other text
+        if (screen := _Streams.screen) is not None:
+            with screen.lock:
+                _Streams.off += [] if is_mid_line() else screen.take_off()
+                _Streams.prompts += 1
+        else:
+            _Streams.prompts += 1
+        line = None
+        try:
+            line = read(*prompt)
+        finally:
+            _Streams.prompts -= 1
+            if (screen := _Streams.screen) is not None:
+                with screen.lock:
+                    if line is not None:
+                        _end_of_line(screen)
+                    else:
+                        _Streams.unfinished = sys.stdout  # Ctrl-C or Ctrl-D end no line
+        return line
+
+    return read_line
 
 
 def _flush(stream: Any) -> None:
@@ -157,8 +204,7 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
                 return write(text)
             finally:
                 if text.endswith("\n"):
-                    bars, _Streams.off, _Streams.unfinished = _Streams.off, [], None
-                    screen.put_back(bars)
+                    _end_of_line(screen)
                 else:
                     _Streams.unfinished = stream
                     _flush(stream)  # else it would come later, when there is a bar again

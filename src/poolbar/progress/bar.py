@@ -52,6 +52,7 @@ class Bar:
         self._cell: int | None = None  # that the bar is for
         self._quiet: Progress | None = None  # as it was when all had ended for the last time
         self._before: Progress | None = None  # what the bars of other cells have shown
+        above.watch_input()
 
     def started(self, progress: Progress) -> None:
         """Draw nothing yet: a run must last a while."""
