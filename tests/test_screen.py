@@ -249,3 +249,55 @@ print("after")
     program.end()
     assert names(program.whole()) == [*told, "", "after"]
     assert not [line for frame in program.frames() for line in frame if re.search(r"(name|again)\?.*%\|", line)]
+
+
+# --- what tasks print
+
+
+def test_what_tasks_print_log_and_warn_of_arrives_in_whole_lines_above_the_bar(start: Start) -> None:
+    program = start(
+        """
+logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+warnings.simplefilter("always")
+warnings.showwarning = lambda *warned: sys.stderr.write(warnings.formatwarning(*warned[:4], line=""))
+
+def task(number):
+    for line in range(20):
+        print(f"<out {number} {line}>")
+        print(f"<err {number} {line}>", file=sys.stderr)
+        logging.info("<log %s %s>", number, line)
+        sys.stdout.write(f"<part {number}")
+        sys.stdout.write(f" {line}>\\n")
+        sys.stdout.writelines(f"<many {number} {line} {part}>\\n" for part in "ab")
+    warnings.warn(f"<warned {number}>")
+    print(f"<unfinished {number}>", end="")
+    if number > 1:
+        wait_for("gate")
+
+with poolbar.ProcessPoolExecutor(2) as executor:
+    list(executor.map(task, range(4), desc="Loud"))
+""",
+        size=(150, 600),
+    )
+    expected = {f"<{kind} {number} {line}>" for kind in ("out", "err", "part") for number in range(4) for line in range(20)}
+    expected |= {f"INFO <log {number} {line}>" for number in range(4) for line in range(20)}
+    expected |= {f"<many {number} {line} {part}>" for number in range(4) for line in range(20) for part in "ab"}
+    expected |= {f"UserWarning: <warned {number}>" for number in range(4)}
+    unfinished = {f"<unfinished {number}>" for number in range(4)}
+
+    def printed() -> list[str]:
+        return [re.sub(r"^.*script.py:\d+: ", "", line) for line in program.whole()[:-1]]
+
+    early = unfinished - {"<unfinished 2>", "<unfinished 3>"}
+    program.until(lambda: program.bars() and len(printed()) >= len(expected | early))
+    assert Counter(printed()) == Counter(expected | early)
+    assert is_bar(program.whole()[-1])
+    go(program)
+    program.end()
+    assert Counter(printed()) == Counter(expected | unfinished)
+    assert is_bar(program.whole()[-1])
+    assert "4/4" in program.whole()[-1]
+    for kind in ("<out", "<err", "INFO <log", "<part"):
+        for number in range(4):
+            found = [line for line in printed() if line.startswith(f"{kind} {number}")]
+            assert found == [f"{kind} {number} {line}>" for line in range(20)]

@@ -53,7 +53,7 @@ class Relay:
 
     # --- logging
 
-    def _relay_logging(self, logging: ModuleType) -> None:
+    def _relay_logging(self, logging: Any) -> None:
         self._set_levels(self._levels)
         # A forked worker has its parent's handlers. They are the parent's to use.
         inherited = {id(reference()) for reference in logging._handlerList}
@@ -73,6 +73,14 @@ class Relay:
                 events.put(event)
 
         logging.Logger.callHandlers = relay
+        configure = logging.basicConfig
+
+        def configure_unless_by_itself(**settings: Any) -> None:
+            # logging.info() and the like do it where the root logger has no handler: here the parent's are meant.
+            if events.is_off or sys._getframe(1).f_globals is not vars(logging):
+                configure(**settings)
+
+        logging.basicConfig = configure_unless_by_itself
 
     # --- warnings
 
