@@ -301,3 +301,90 @@ with poolbar.ProcessPoolExecutor(2) as executor:
         for number in range(4):
             found = [line for line in printed() if line.startswith(f"{kind} {number}")]
             assert found == [f"{kind} {number} {line}>" for line in range(20)]
+
+
+LIBRARY = """
+import sys
+assert "tqdm" not in sys.modules, "a worker has no use for it"
+from tqdm import tqdm
+
+def crunch(tell, wait):
+    for part in tqdm(range(4), desc="parts", mininterval=0):
+        if part == 2:
+            tell("parts")
+            wait("parts")
+"""
+BARS = """
+def own(name, wait, tell):
+    from tqdm import tqdm, trange
+    from tqdm.auto import tqdm as auto
+    for epoch in trange(2, desc="epochs", mininterval=0):
+        for step in auto(range(4), desc="steps", leave=False, mininterval=0):
+            if step == 1 and epoch == 1:
+                tell("epochs"); wait("epochs")
+    bar = tqdm(total=2000, unit="B", unit_scale=True, desc="bytes", mininterval=0)
+    bar.update(1000)
+    bar.set_postfix(loss=0.5)
+    tell("bytes"); wait("loss")
+    bar.set_postfix(loss=0.25)
+    wait("bytes")
+    bar.close()
+
+def tell(name): note("reached", name)
+def wait(name): wait_for(name)
+
+def task(which):
+    if which == "library":
+        import library
+        library.crunch(tell, wait)
+        poolbar.report(30, 40, desc="told")
+        poolbar.report(31, 40, desc="told")
+        tell("told"); wait("told")
+        poolbar.report(0.25)
+        tell("share"); wait("share")
+    else:
+        own(which, wait, tell)
+    return which
+
+assert "tqdm" not in sys.modules
+with poolbar.ProcessPoolExecutor(2) as executor:
+    results = executor.map(task, ["own", "library"], desc="Main")
+    print(*results)
+print("after")
+"""
+
+
+def shape(line: str) -> str:
+    """Return what does not depend on time or on which worker it was."""
+    line = re.sub(r"\|.*\|", "|", line)
+    line = re.sub(r"\[.*?(, loss=[0-9.]*)?\]", r"[\1]", line)
+    return re.sub(r"worker [12]:", "worker:", line)
+
+
+def test_bars_inside_tasks_have_a_line_each_below_the_main_one_until_they_end(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(LIBRARY)
+    program = start(BARS)
+
+    def shown(main: str, *lines: str) -> None:
+        program.until(lambda: [shape(line) for line in program.whole()[:1]] == [main])
+        program.until(lambda: sorted(shape(line) for line in program.whole()) == sorted([main, *lines]))
+
+    begun, size = "Main:   0%| 0/2 []", "  worker: bytes:  50%| 1.00k/2.00k [, loss=0.5]"
+    epochs = ["  worker: epochs:  50%| 1/2 []", "  worker: steps:  25%| 1/4 []"]
+    program.until(lambda: len(program.noted("reached")) == 2)
+    shown(begun, *epochs, "  worker: parts:  50%| 2/4 []")
+    go(program, "epochs")
+    shown(begun, size, "  worker: parts:  50%| 2/4 []")
+    go(program, "parts")
+    shown(begun, size, "  worker: told:  78%| 31/40 []")
+    go(program, "loss")
+    size = size.replace("0.5]", "0.25]")
+    shown(begun, size, "  worker: told:  78%| 31/40 []")
+    go(program, "told")
+    shown(begun, size, "  worker: task:  25%| []")
+    go(program, "share")
+    shown("Main:  50%| 1/2 []", size)
+    go(program, "bytes")
+    program.end()
+    assert [shape(line) for line in program.whole()] == ["Main: 100%| 2/2 []", "own library", "after"]
+    assert_no_ghosts(program)

@@ -140,6 +140,8 @@ class Bar:
         bar.desc = desc + ": " if event.label else desc
         bar.total = event.total
         bar.n = event.done
+        for name, value in event.details.items():
+            setattr(bar, name, value)  # a postfix changes all the time
         bar.refresh()
 
     def finished(self, progress: Progress) -> None:
