@@ -388,3 +388,55 @@ def test_bars_inside_tasks_have_a_line_each_below_the_main_one_until_they_end(st
     program.end()
     assert [shape(line) for line in program.whole()] == ["Main: 100%| 2/2 []", "own library", "after"]
     assert_no_ghosts(program)
+
+
+# --- terminals
+
+
+RESIZED = """
+from tqdm import tqdm
+
+def task(number):
+    poolbar.report(1, 4, desc=f"part {number}")
+    wait_for("gate")
+
+with poolbar.ProcessPoolExecutor(2) as executor:
+    results = executor.map(task, range(2), desc="A name that is long")
+    for step in "01":
+        wait_for(f"hold{step}")
+        with tqdm.get_lock():  # who draws waits for it
+            note("held", step)
+            wait_for(f"resized{step}")
+        wait_for(f"print{step}")
+        print("a line that is longer than a narrow terminal")
+    list(results)
+print("after")
+"""
+
+
+def test_bars_fit_into_a_terminal_that_is_narrow_and_into_one_that_is_resized(start: Start) -> None:
+    program = start(RESIZED, size=(30, 30))
+    main, parts = r"A name that is long: +\d+%", r"  worker \d: part \d:  25%"
+    printed = []
+
+    def shown(narrowest: int, widest: int) -> bool:
+        lines = program.whole()
+        if lines[: len(printed)] != printed or len(lines) != len(printed) + 3:
+            return False
+        first, *others = lines[len(printed) :]
+        fitting = all(narrowest <= len(line) < widest for line in (first, *others))
+        return bool(fitting and re.match(main, first) and all(re.match(parts, line) for line in others))
+
+    program.until(lambda: shown(26, 30))
+    for step, (columns, narrowest) in enumerate([(120, 80), (60, 50)]):
+        go(program, f"hold{step}")
+        program.until(lambda step=step: len(program.noted("held")) == step + 1)
+        program.resize(columns, 30)
+        go(program, f"resized{step}")
+        program.until(lambda narrowest=narrowest, columns=columns: shown(narrowest, columns))
+        go(program, f"print{step}")
+        printed.append("a line that is longer than a narrow terminal")
+        program.until(lambda narrowest=narrowest, columns=columns: shown(narrowest, columns))
+    go(program)
+    program.end()
+    assert names(program.whole()) == [*printed, "A name that is long", "after"]

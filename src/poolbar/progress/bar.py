@@ -48,6 +48,7 @@ class Bar:
         self._make_one: Callable[..., Any] = _drawn  # see _make
         self._inner: dict[tuple[int, int], Any] = {}  # bars inside tasks
         self._events: dict[tuple[int, int], Event] = {}  # the same, before the run has lasted long enough
+        self._width: int | None = None  # of the terminal, when it was last drawn
         self._busy_since: float | None = 0.0
         self._cell: int | None = None  # that the bar is for
         self._quiet: Progress | None = None  # as it was when all had ended for the last time
@@ -117,6 +118,10 @@ class Bar:
         # A step makes tqdm draw, if it was not drawn a moment ago.
         if not bar.update(progress.done - bar.n):
             bar.refresh()
+        width, self._width = self._width, getattr(bar, "ncols", None)
+        if width != self._width:  # the terminal has become wider or narrower
+            for inner in self._inner.values():
+                inner.refresh()
 
     def event(self, progress: Progress, event: Event) -> None:
         """Show a bar inside a task on a line of its own."""
@@ -244,6 +249,9 @@ def _honest(wish: Callable[..., Any] | None = None) -> Callable[..., Any]:
         fault: Exception | None = None
         is_up = False
 
+        if bar_class.status_printer is tqdm.status_printer:
+            status_printer = staticmethod(_line_printer)
+
         @property
         def is_text(self) -> bool:
             """Whether it is drawn as a line of text."""
@@ -273,3 +281,20 @@ def _honest(wish: Callable[..., Any] | None = None) -> Callable[..., Any]:
             return _EARLY.sub(" 99%", text) if total and n < total else text
 
     return HonestBar
+
+
+def _line_printer(stream: Any) -> Callable[[str], None]:
+    """Return what writes a bar over what stands in its line.
+
+    tqdm wipes the rest of that with blanks. In a terminal that has become narrower they would reach into the next line.
+    """
+    if not above.is_terminal(stream) or sys.platform == "win32" or os.environ.get("TERM") == "dumb":
+        from tqdm.std import tqdm
+
+        return tqdm.status_printer(stream)  # type: ignore[no-any-return]
+
+    def write(text: str) -> None:
+        stream.write(f"\r{text}\x1b[K")
+        stream.flush()
+
+    return write
