@@ -440,3 +440,195 @@ def test_bars_fit_into_a_terminal_that_is_narrow_and_into_one_that_is_resized(st
     go(program)
     program.end()
     assert names(program.whole()) == [*printed, "A name that is long", "after"]
+
+
+def test_in_a_terminal_without_unicode_bars_are_of_ascii_and_what_it_cannot_show_is_escaped(show: Show) -> None:
+    shown = show(
+        """
+def task(number):
+    poolbar.report(number, 4, desc="caf\\xe9")
+    print("caf\\xe9 \\u2603")
+    logging.getLogger("task").warning("caf\\xe9")
+    nap(0.2)
+
+with poolbar.ProcessPoolExecutor(2, desc="na\\xefve") as executor:
+    list(executor.map(task, range(8)))
+print("after")
+""",
+        LANG="C", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii",
+    )  # fmt: skip
+    assert Counter(shown.lines()[:-2]) == {"caf\\xe9 \\u2603": 8, "caf\\xe9": 8}
+    assert re.match(r"na\\xefve: 100%\|#+\| 8/8 \[.*task/s\]$", shown.lines()[-2])
+    assert shown.lines()[-1] == "after"
+    assert any(re.match(r"  worker \d: caf\\xe9: +\d+%\|[#0-9 ]+\| \d/4", line) for frame in shown.frames() for line in frame)
+
+
+def test_the_bar_tells_how_many_tasks_failed_were_tried_again_and_run(start: Start) -> None:
+    program = start("""
+def task(number):
+    if number == 0:
+        raise ValueError
+    if number == 1 and not os.path.exists("tried"):
+        note("tried", 1)
+        print("dying")
+        os._exit(1)
+    wait_for("gate")
+
+with poolbar.ProcessPoolExecutor(2, retries=1) as executor:
+    poolbar.wait([executor.submit(task, number) for number in range(4)])
+""")
+    program.until(lambda: program.lines()[-1:] and program.lines()[-1].endswith(", failed=1, retried=1, running=2]"))
+    assert program.whole()[:-1] == ["dying"]
+    go(program)
+    program.end()
+    assert re.match(r"100%\|.*\| 4/4 \[.*task/s, failed=1, retried=1\]$", program.whole()[1])
+    assert len(program.whole()) == 2
+
+
+# --- how bars end
+
+REPORTING = """
+def task(number):
+    while number > 0 and not os.path.exists("gate"):
+        poolbar.report(number, 4, desc=f"part {number}")
+        nap(0.01)
+        if number == 1 and os.path.exists("fail"):
+            raise ValueError("as asked")
+
+"""
+ENDS = {
+    "error": "next(results); next(results)",
+    "close": "next(results); wait_for('end'); results.close()",
+    "drop": "next(results); wait_for('end'); del results",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_bars_of_tasks_that_still_run_go_with_the_main_one(start: Start, end: str) -> None:
+    program = start(f"""{REPORTING}
+with poolbar.ProcessPoolExecutor(2) as executor:
+    results = executor.map(task, range(3), desc="Main")
+    try:
+        {ENDS[end]}
+    except ValueError as error:
+        print(error)
+    results = None
+    print("ended")
+    wait_for("gate")
+print("after")
+""")
+    program.until(lambda: len(program.whole()) == 3 and all("part" in line for line in program.whole()[1:]))
+    go(program, "fail" if end == "error" else "end")
+    expected = ["Main", *(["as asked"] if end == "error" else []), "ended"]
+    program.until(lambda: names(program.whole()) == expected)
+    go(program)
+    program.end()
+    assert names(program.whole()) == [*expected, "after"]
+    assert_no_ghosts(program)
+
+
+def test_ctrl_c_takes_the_bars_of_tasks_away_before_the_traceback(start: Start) -> None:
+    program = start(f"{REPORTING}{POOL}list(executor.map(task, range(3), desc='Main'))")
+    program.until(lambda: len(program.whole()) == 3 and all("part" in line for line in program.whole()[1:]))
+    program.type(CTRL_C)
+    program.end()
+    assert names(program.whole()[:2]) == ["Main", "Traceback (most recent call last):"]
+    assert program.whole()[-1] == "KeyboardInterrupt"
+    assert not [line for line in program.whole() if "worker" in line and "%" in line]
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_a_bar_of_the_users_own_that_ends_first_leaves_ours_in_order(start: Start, leave: bool) -> None:
+    program = start(f"""
+from tqdm import tqdm
+{THREADS}results = executor.map(wait_for, ["gate"] * 2, desc="Ours")
+    theirs = tqdm(total=2, desc="Theirs", leave={leave})
+    wait_for("begin")
+    theirs.update(2)
+    theirs.close()
+    wait_for("print")
+    print("between")
+    list(results)
+print("after")
+""")
+    program.until(lambda: names(program.whole()) == ["Theirs", "Ours"])
+    go(program, "begin")
+    left = ["Theirs"] if leave else []
+    program.until(lambda: names(program.whole()) == [*left, "Ours"])
+    go(program, "print")
+    program.until(lambda: names(program.whole()) == [*left, "between", "Ours"])
+    go(program)
+    program.end()
+    assert names(program.whole()) == [*left, "between", "Ours", "after"]
+
+
+# --- other ways to show progress
+
+LOUD = """
+def task(number):
+    print("task", number)
+    print("error", number, file=sys.stderr)
+    nap(0.12)
+    return number
+
+"""
+
+
+def test_stdout_in_a_file_has_what_is_printed_and_nothing_else(start: Start, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as out:
+        program = start(
+            f"{LOUD}{POOL}for number in executor.map(task, range(12), desc='Main'): print('got', number)",
+            streams={"stdout": out},
+        )
+        program.end(60)
+    assert program.code() == 0
+    assert Counter(program.whole()[:-1]) == Counter(f"error {number}" for number in range(12))
+    assert names(program.whole()[-1:]) == ["Main"]
+    found = (tmp_path / "out").read_text().splitlines()
+    assert Counter(found) == Counter(f"{what} {number}" for what in ("task", "got") for number in range(12))
+    assert [line for line in found if "got" in line] == [f"got {number}" for number in range(12)]
+
+
+@pytest.mark.parametrize("progress", ["tqdm.tqdm", "'log'", "'off'"])
+def test_with_another_kind_of_progress_what_is_printed_is_as_whole(show: Show, progress: str) -> None:
+    shown = show(f"""
+import tqdm
+import poolbar.progress.log as log
+log.FIRST_LINE_SECONDS = 0.3
+{LOUD}
+with poolbar.ProcessPoolExecutor(2, progress={progress}, desc="Main") as executor:
+    for number in executor.map(task, range(12)): print("got", number)
+print("after")
+""")
+    *lines, after = shown.whole()
+    assert after == "after"
+    printed = Counter(f"{what} {number}" for what in ("task", "error", "got") for number in range(12))
+    told = [line for line in lines if line.startswith("Main: ")]
+    assert Counter(line for line in lines if line not in told) == printed
+    if progress == "tqdm.tqdm":
+        assert re.match(r"Main: 100%\|█+\| 12/12 \[", lines[-1])
+        assert len(told) == 1
+    elif progress == "'log'":
+        assert len(told) >= 2
+        assert told[-1].startswith("Main: done: 12 of 12 tasks")
+    else:
+        assert b"%" not in shown.raw
+
+
+def test_without_relay_tasks_print_and_draw_for_themselves(show: Show) -> None:
+    shown = show(
+        f"""
+def task(number):
+    from tqdm import tqdm
+    print("task", number, flush=True)
+    for _ in tqdm(range(2), desc="own"):
+        nap(0.3)
+
+{POOL}list(executor.map(task, range(2), desc="Main"))
+""",
+        POOLBAR_RELAY="off",
+    )
+    assert {b"task 0\r\n", b"task 1\r\n"} <= set(re.findall(rb"task \d\r\n", shown.raw))
+    assert b"own: 100%" in shown.raw
+    assert b"worker" not in shown.raw
+    assert names(shown.whole()[-1:]) == ["Main"]

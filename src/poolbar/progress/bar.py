@@ -205,7 +205,22 @@ class _Terminal:
         """Tell whether there is a bar of ours."""
         return any(getattr(bar, "is_text", False) for bar in self._bars())
 
+    def close_gaps(self) -> None:
+        """Move bars up into the places of users' own that have gone; the cursor may have moved too. The lock is held."""
+        bars = sorted((bar for bar in self._bars() if bar.pos >= 0), key=lambda bar: bar.pos)
+        if not bars or bars[-1].pos == len(bars) - 1 or not all(hasattr(bar, "start_t") for bar in self._tqdm._instances):
+            return  # the last: a bar that is just being made has a place, and is not among these
+        up = [bar for bar in bars if getattr(bar, "is_up", True)]
+        for row in range(bars[-1].pos + 1):
+            bars[-1].moveto(row)
+            bars[-1].fp.write("\r" + " " * (bars[-1].ncols or 0) + "\r")
+            bars[-1].moveto(-row)
+        for place, bar in enumerate(bars):
+            bar.pos = place
+        self.put_back(up)
+
     def take_off(self) -> list[Any]:
+        self.close_gaps()
         bars = [bar for bar in self._bars() if getattr(bar, "is_up", True)]
         for bar in bars:
             bar.clear(nolock=True)
@@ -263,6 +278,8 @@ def _honest(wish: Callable[..., Any] | None = None) -> Callable[..., Any]:
                 return False
             if self.is_text and above.is_terminal(self.fp):
                 above.enter(_screen())  # first: who prints as soon as the bar is seen waits for the lock
+                if not self.disable:  # it is not being closed
+                    _screen().close_gaps()
             try:
                 drawn = super().display(*args, **kwargs)
             except Exception as error:
