@@ -99,7 +99,7 @@ class Bar:
     def _make(self, progress: Progress) -> None:
         options = {"unit": progress.unit, "miniters": 1, "dynamic_ncols": True, **self._options}
         if progress.desc is not None:
-            options.setdefault("desc", progress.desc)
+            options.setdefault("desc", self._showable(progress.desc))
         if progress.unit == "task" and "TQDM_UNIT" in os.environ and "unit" not in self._options:
             del options["unit"]
         self._make_one = partial(_drawn, _honest(self._class))
@@ -123,6 +123,11 @@ class Bar:
             for inner in self._inner.values():
                 inner.refresh()
 
+    def _showable(self, text: str) -> str:
+        # What the stream would escape by itself is longer than tqdm thinks.
+        encoding = getattr(self._options.get("file") or sys.stderr, "encoding", None) or "utf-8"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
     def event(self, progress: Progress, event: Event) -> None:
         """Show a bar inside a task on a line of its own."""
         if self._bar is not None:
@@ -138,7 +143,7 @@ class Bar:
             if self._inner.pop(event.key, None) is not None:
                 _close(bar)
             return
-        desc = f"  worker {event.worker}: {event.label}"
+        desc = f"  worker {event.worker}: {self._showable(event.label)}"
         if bar is None:
             options = {"desc": desc, "unit": event.unit, "leave": False, "dynamic_ncols": True, **event.details}
             bar = self._inner[event.key] = self._make_one(event.seconds, total=event.total, **options)
