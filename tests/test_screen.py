@@ -303,6 +303,26 @@ with poolbar.ProcessPoolExecutor(2) as executor:
             assert found == [f"{kind} {number} {line}>" for line in range(20)]
 
 
+def test_no_line_is_broken_where_the_program_and_many_tasks_print_at_once(show: Show) -> None:
+    shown = show(
+        """
+def task(number):
+    nap(0.15 if number < 10 else 0.001)
+    print("<task", number, "prints>")
+
+with poolbar.ProcessPoolExecutor(2) as executor:
+    for number, _ in enumerate(executor.map(task, range(250), chunksize=1)):
+        if number >= 10:  # there is a bar
+            print("<got", number, "prints", "too>")
+""",
+        size=(120, 600),
+    )
+    expected = [f"<task {number} prints>" for number in range(250)]
+    expected += [f"<got {number} prints too>" for number in range(10, 250)]
+    assert sorted(shown.whole()[:-1]) == sorted(expected)
+    assert "250/250" in shown.whole()[-1]
+
+
 LIBRARY = """
 import sys
 assert "tqdm" not in sys.modules, "a worker has no use for it"

@@ -13,12 +13,19 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+from contextlib import contextmanager
 from functools import wraps
+from threading import get_ident
+from time import monotonic, sleep
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+PIECES_SECONDS = 0.02
+"""How long others wait for the rest of a line: ``print`` writes one in pieces."""
 
 
 class Screen(Protocol):
@@ -45,6 +52,8 @@ class _Streams:
     replaced: list[Any] = []  # noqa: RUF012  # there is one of these
     off: list[Any] = []  # noqa: RUF012
     unfinished: Any = None  # the stream in the middle of whose line the cursor stands
+    writer = 0  # the thread that has begun that line, and when
+    begun_at = 0.0
     prompts = 0  # that wait for a line to be typed
 
 
@@ -143,6 +152,24 @@ def clear() -> None:
             screen.take_off()
 
 
+@contextmanager
+def between_lines(lock: Any) -> Iterator[None]:
+    """Hold the screen's lock, and not just when another thread has written a part of a line and is about to write the rest."""
+    lock.acquire()
+    try:
+        while _Streams.unfinished is not None and _Streams.writer != get_ident():
+            if monotonic() >= _Streams.begun_at + PIECES_SECONDS:
+                break
+            lock.release()
+            try:
+                sleep(0.001)
+            finally:
+                lock.acquire()
+        yield
+    finally:
+        lock.release()
+
+
 def _end_of_line(screen: Screen) -> None:
     _Streams.unfinished = None
     if not is_mid_line():
@@ -195,7 +222,7 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
     def write_above(text: str) -> int:
         if screen.is_drawing() or not isinstance(text, str):
             return write(text)
-        with screen.lock:
+        with between_lines(screen.lock):
             if _Streams.screen is not screen or not text:
                 return write(text)
             if not is_mid_line():  # then they are off, and to clear them again would clear the line
@@ -206,6 +233,8 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
                 if text.endswith("\n"):
                     _end_of_line(screen)
                 else:
+                    if _Streams.unfinished is None:
+                        _Streams.writer, _Streams.begun_at = get_ident(), monotonic()
                     _Streams.unfinished = stream
                     _flush(stream)  # else it would come later, when there is a bar again
 

@@ -179,7 +179,7 @@ def _close(bar: Any) -> None:
     if not getattr(bar, "is_text", False) or bar.disable:
         bar.close()
         return
-    with bar.get_lock():
+    with above.between_lines(bar.get_lock()):
         above.end_line()
         screen = _screen()
         others = [other for other in screen.take_off() if other is not bar]
