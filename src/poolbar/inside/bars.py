@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _messages as messages
+from .streams import are_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-def relay_bars(tqdm: Any, events: Events, streams: tuple[Any, ...]) -> None:
-    """Have tqdm's bars that would be drawn on these streams drawn by the parent instead."""
+def relay_bars(tqdm: Any, events: Events) -> None:
+    """Have tqdm's bars that would be drawn on the worker's streams drawn by the parent instead."""
     display, clear, close = tqdm.display, tqdm.clear, tqdm.close
 
     def is_ours(bar: Any) -> bool:
-        # ``fp`` is a wrapper that equals what it wraps.
-        return not (events.is_off or bar.gui) and any(bar.fp == stream for stream in streams)
+        return not (events.is_off or bar.gui) and are_ours(bar.fp)
 
     def relay_display(bar: Any, msg: str | None = None, pos: int | None = None) -> Any:
         if not is_ours(bar):

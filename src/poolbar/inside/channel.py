@@ -26,7 +26,9 @@ _HEAD = _LENGTH.size
 _READ_BYTES = 65536
 PIPE_BYTES = 1 << 19
 _F_SETPIPE_SZ = 1031  # Linux; in the fcntl module from Python 3.10 on some builds only
-_JOINED_BYTES = 16384  # up to this, copying the message behind its length is cheaper than a second system call
+_JOINED_BYTES = 16384  # up to this, copying the message behind its length is cheaper than a system call for two pieces
+
+PIPE_BUF = getattr(select, "PIPE_BUF", 0)
 
 Data = bytes | bytearray | memoryview
 
@@ -44,35 +46,54 @@ class Sender:
         self._fd = pipe.fileno()
         self.patience: float | None = None
         self.on_stuck: Callable[[], None] = _do_nothing
+        self._unsent: tuple[list[bytes], list[int]] | None = None  # a message, and how much of it was written each time
         os.set_blocking(self._fd, False)
 
     def send(self, data: bytes) -> None:
-        """Write a message; wait while the pipe is full."""
-        head = _LENGTH.pack(len(data))
-        if len(data) <= _JOINED_BYTES:
-            self._write(head + data)
-        else:
-            self._write(head)
-            self._write(data)
+        """Write a message; wait while the pipe is full.
 
-    def send_if_there_is_room(self, data: bytes) -> None:
-        """Write a short message, all of it, or nothing where the pipe is full."""
+        A signal handler may raise in the middle, in a worker's main thread: then the message is written first, or, if that is
+        not possible, before the next one.
+        """
+        if self._unsent is not None:
+            self._finish()
+        head = _LENGTH.pack(len(data))
+        self._unsent = ([head + data] if len(data) <= _JOINED_BYTES else [head, data]), []
+        self._finish()
+
+    def send_if_there_is_room(self, data: bytes) -> bool:
+        """Write a short message, all of it, or nothing where the pipe is full. Tells which."""
+        if self._unsent is not None or _HEAD + len(data) > PIPE_BUF:
+            return False
         try:
             os.write(self._fd, _LENGTH.pack(len(data)) + data)  # not more than PIPE_BUF: POSIX does not split it
         except BlockingIOError:
-            pass
+            return False
+        return True
 
-    def _write(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
-        while True:
+    def _finish(self) -> None:
+        interruption: BaseException | None = None
+        while self._unsent is not None:
             try:
-                written = os.write(self._fd, rest)
+                self._write_rest(*self._unsent)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                interruption = error  # a TimeoutError of the user's, perhaps
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def _write_rest(self, parts: list[bytes], written: list[int]) -> None:
+        size = sum(map(len, parts))
+        while (done := sum(written)) < size:
+            try:
+                # One step for a signal handler that raises: what was written is noted.
+                written.extend(map(os.writev, (self._fd,), (_behind(parts, done) if done else parts,)))
             except BlockingIOError:
                 self._wait()
-                continue
-            if written == len(rest):
-                return
-            rest = memoryview(rest)[written:]
+        self._unsent = None
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -88,6 +109,16 @@ class Sender:
 
 def _do_nothing() -> None:
     """Wait on."""
+
+
+def _behind(parts: list[bytes], done: int) -> list[bytes | memoryview]:
+    """Return what of these follows after so many bytes."""
+    rest: list[bytes | memoryview] = []
+    for part in parts:
+        if done < len(part):
+            rest.append(memoryview(part)[done:])
+        done = max(0, done - len(part))
+    return rest
 
 
 class Receiver:
@@ -144,10 +175,15 @@ class ConnectionSender:
     """The writing end where pipes are no file descriptors: Windows."""
 
     def __init__(self, pipe: Connection[Any, Any]) -> None:
-        self.send = self.send_if_there_is_room = pipe.send_bytes
+        self.send = pipe.send_bytes
         self.close = pipe.close
         self.patience: float | None = None  # not kept to here
         self.on_stuck: Callable[[], None] = _do_nothing
+
+    def send_if_there_is_room(self, data: bytes) -> bool:
+        """Write a message, and wait while the pipe is full: there is no other way."""
+        self.send(data)
+        return True
 
 
 class ConnectionReceiver:

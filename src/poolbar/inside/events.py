@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from threading import Lock, Thread, get_ident
+import _thread
+import pickle
+from threading import Lock, RLock
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .. import _messages as messages
+from .. import _messages as messages
+from .names import PROTOCOL
 
 PERIOD_SECONDS = 0.05
 """Where more comes than can be sent one by one, what comes in this time is sent together."""
 
-MOST_AT_ONCE = 100
-"""Events sent in a period one by one, as they come: what a task prints just before it dies is not lost."""
+MOST_AT_ONCE, MOST_PER_SECOND = 1000, 2000
+"""Events sent one by one, as they come: what a task prints just before it dies is not lost."""
 
-MOST_WAITING = 10_000
-"""Events kept while nobody reads; the oldest are dropped."""
+MOST_TOGETHER = 1000
+"""So many are sent by who adds the last of them: a task that prints faster than the parent can take it waits for the parent."""
+
+MOST_WAITING, DROPPED = 10_000, 1000
+"""Events kept while nobody reads; of more than that, the oldest are dropped."""
+
+
+class Line(Protocol):
+    """The way to the parent."""
+
+    def is_writing(self) -> bool:
+        """Tell whether this thread is in the middle of writing."""
+
+    def send(self, data: bytes) -> None:
+        """Write a message."""
+
+    def send_if_there_is_room(self, data: bytes) -> bool:
+        """Write a message if nobody else is writing and it need not be waited for. Tells whether it was."""
 
 
 class Events:
@@ -26,97 +42,137 @@ class Events:
 
     Any thread of the worker may add some. ``_lock`` is held to add them and while they are written, so that they leave in order;
     it is held while the pipe is full, and nothing else is waited for under it. Code of the user's may run in a thread that
-    holds it, and print: a finalizer, a signal handler. What that adds waits for the next.
+    holds it, and print: a finalizer, a signal handler. What that adds is sent next. A signal handler may also raise there: what
+    waits is taken off in the moment in which the line has it.
+
+    Bars are added without the lock, and without waiting for a full pipe: who draws one holds tqdm's own lock, which a finalizer
+    may want, or another process that shares it. Each operation on ``_bars`` is a single one.
 
     The parent reads while a batch runs: between batches events wait here, for a full pipe would stop the thread that prints.
 
-    Args:
-        send: writes a message with these events. False: not now, for this thread is in the middle of writing another.
+    Attributes:
+        is_ending: the process is about to end.
+        is_off: this is a child that a task has forked: nothing it says is for the parent.
     """
 
-    def __init__(self, send: Callable[[list[tuple[Any, ...]]], bool]) -> None:
-        self._send = send
-        self._lock = Lock()
-        self._holder = 0  # the thread that holds it
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._lock: Any = RLock()
         self._waiting: list[tuple[Any, ...]] = []
         self._bars: dict[int, messages.Bar] = {}  # the last of each bar that was not sent
         self._known_bars: set[int] = set()  # that the parent has seen
-        self._period_ends = 0.0
-        self._sent = 0  # in this period
+        self._bars_sent_at = 0.0
+        self._credit = float(MOST_AT_ONCE)
+        self._credited_at = monotonic()
         self._is_heard = True  # the parent reads
-        self._thread: Thread | None = None  # sends what waits, at the end of a period
+        self.is_ending = False
+        self._has_thread = False  # that sends what waits, after a period
         self._wake = Lock()
         self._wake.acquire()
-        self.is_off = False  # in a child that a task has forked: nothing it says is for the parent
+        self.is_off = False
 
     def put(self, event: tuple[Any, ...]) -> None:
         """Send an event, or have it sent soon."""
-        here = get_ident()
-        if self._holder == here:
+        if self.is_off:
+            return
+        if self._lock._is_owned() or self._line.is_writing():
             self._waiting.append(tuple(event))
+            self._send_soon()
             return
         with self._lock:
-            self._holder = here
             self._waiting.append(tuple(event))
-            if len(self._waiting) > MOST_WAITING:
-                del self._waiting[0]
-            self._send_or_wait(MOST_AT_ONCE)
-            self._holder = 0
+            if not self._is_heard:
+                if len(self._waiting) > MOST_WAITING:
+                    del self._waiting[:DROPPED]
+            elif self.is_ending or len(self._waiting) >= MOST_TOGETHER or self._has_credit():
+                self._write()
+            else:
+                self._send_soon()
+
+    def _has_credit(self) -> bool:
+        now = monotonic()
+        self._credit = min(MOST_AT_ONCE, self._credit + (now - self._credited_at) * MOST_PER_SECOND)
+        self._credited_at = now
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
 
     def put_bar(self, bar: messages.Bar) -> None:
         """Have the state of a bar sent, if no later one comes before that. One that begins and ends in a moment is left out."""
-        here = get_ident()
-        if self._holder == here:
+        if self.is_off:
             return
-        with self._lock:
-            self._holder = here
-            if bar.is_over and bar.number not in self._known_bars:
-                self._bars.pop(bar.number, None)
-            else:
-                self._bars[bar.number] = bar
-                self._send_or_wait(1)
-            self._holder = 0
-
-    def _send_or_wait(self, most: int) -> None:
+        if bar.is_over and bar.number not in self._known_bars:
+            self._bars.pop(bar.number, None)
+            return
+        self._bars[bar.number] = bar
+        now = monotonic()
         if not self._is_heard:
             return
-        now = monotonic()
-        if now >= self._period_ends:
-            self._period_ends = now + PERIOD_SECONDS
-            self._sent = 0
-        if self._sent < most:
-            self._sent += 1
-            self._write()
-        elif self._thread is None:
-            self._thread = Thread(target=self._send_later, name="poolbar-events", daemon=True)
-            self._thread.start()
+        if now - self._bars_sent_at >= PERIOD_SECONDS:
+            self._bars_sent_at = now
+            # Now, if that is possible: C code that follows may not let another thread run for long.
+            if self._send_bars_now():
+                return
+        self._send_soon()
+
+    def _send_bars_now(self) -> bool:
+        bars = self._take_bars()
+        if bars and self._line.send_if_there_is_room(_packed(bars)):
+            return True
+        for bar in bars:
+            self._bars.setdefault(bar[1], messages.Bar._make(bar))
+        return False
+
+    def _take_bars(self) -> list[tuple[Any, ...]]:
+        bars: list[tuple[Any, ...]] = []
+        while self._bars:
+            try:
+                number, bar = self._bars.popitem()
+            except KeyError:
+                break  # another thread was faster
+            (self._known_bars.discard if bar.is_over else self._known_bars.add)(number)
+            bars.append(tuple(bar))
+        bars.reverse()
+        return bars
+
+    def _send_soon(self) -> None:
+        if not self._has_thread:
+            self._has_thread = True
+            try:
+                # Not threading's, which takes locks that this thread may hold: it may have been interrupted anywhere.
+                _thread.start_new_thread(self._send_later, ())
+            except RuntimeError:
+                self._has_thread = False  # there can be no more: it is sent with the task's outcome
         elif self._wake.locked():
-            self._wake.release()
+            try:
+                self._wake.release()
+            except RuntimeError:
+                pass  # another thread was faster
 
     def _send_later(self) -> None:
         while True:
-            while (rest := self._period_ends - monotonic()) > 0:
-                sleep(rest)
-            self.flush()
+            sleep(PERIOD_SECONDS)
+            try:
+                self.flush()
+            except OSError:
+                return  # the parent is gone
             self._wake.acquire()
 
     def _write(self) -> None:
-        events = [*self._waiting, *map(tuple, self._bars.values())]
-        if events and self._send(events):
-            del self._waiting[: len(events) - len(self._bars)]
-            for number, bar in self._bars.items():
-                (self._known_bars.discard if bar.is_over else self._known_bars.add)(number)
-            self._bars.clear()
+        while (self._waiting or self._bars) and not self._line.is_writing():
+            bars = self._take_bars()
+            count = len(self._waiting)
+            data = _packed(self._waiting[:count] + bars)
+            del self._waiting[:count]
+            self._line.send(data)
 
     def flush(self) -> None:
         """Send what waits, if the parent reads."""
-        here = get_ident()
-        if (self._waiting or self._bars) and self._holder != here:
+        if (self._waiting or self._bars) and not self.is_off and not self._lock._is_owned():
             with self._lock:
-                self._holder = here
                 if self._is_heard:
                     self._write()
-                self._holder = 0
 
     def listen(self, is_heard: bool) -> None:
         """Hear whether the parent reads from now on: a batch begins, or ends."""
@@ -124,3 +180,12 @@ class Events:
         if is_heard:
             self._known_bars.clear()  # those that were left open ended with their tasks
             self.flush()
+
+    def end(self) -> None:
+        """Send all at once from now on: the process is about to end, and no other thread sends anything then."""
+        self.is_ending = True
+        self.listen(True)
+
+
+def _packed(events: list[tuple[Any, ...]]) -> bytes:
+    return pickle.dumps((messages.EVENTS, events), PROTOCOL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections import deque
-from threading import Lock, get_ident
+from threading import RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,32 @@ def _no_note(index: int, value: Any) -> None:
     """Keep a None: its place says it all."""
 
 
+class _Line:
+    """The pipe, for events: any thread sends them."""
+
+    def __init__(self, pipe: Sender | ConnectionSender, lock: Any) -> None:
+        self._pipe = pipe
+        self._lock = lock
+
+    def is_writing(self) -> bool:
+        """Tell whether this thread is in the middle of writing."""
+        return bool(self._lock._is_owned())
+
+    def send(self, data: bytes) -> None:
+        """Write a message; wait while the pipe is full."""
+        with self._lock:
+            self._pipe.send(data)
+
+    def send_if_there_is_room(self, data: bytes) -> bool:
+        """Write a message if nobody is writing and it need not be waited for. Tells whether it was."""
+        if self.is_writing() or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._pipe.send_if_there_is_room(data)
+        finally:
+            self._lock.release()
+
+
 class NoType:
     """The type of no value."""
 
@@ -55,7 +81,8 @@ class Outbox:
     The main thread of the worker adds outcomes, without a lock, and flushes them; the control thread flushes in the middle
     of a long task, so that no outcome waits for it. ``_lock`` is held to take outcomes and write them, so that they leave
     in order and messages do not mix on the pipe. It is held while the pipe is full; the parent always reads, and when
-    the parent is gone the write fails or the control thread ends the process.
+    the parent is gone the write fails or the control thread ends the process. A finalizer or a signal handler may run in
+    the thread that holds it.
 
     Attributes:
         values: what is not sent yet.
@@ -68,9 +95,8 @@ class Outbox:
     def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger) -> None:
         self._pipe = pipe
         self._ledger = ledger
-        self._lock = Lock()
-        self._writer = 0  # the thread that holds it
-        self.events = Events(self._send_events)
+        self._lock: Any = RLock()
+        self.events = Events(_Line(pipe, self._lock))
         self.end_lines: Callable[[], None] = _do_nothing  # sends unfinished lines that the task has printed
         self._pickler = pickle.Pickler(ledger.log, PROTOCOL)
         self._kinds: dict[type, tuple[int, Callable[[int, Any], None]]] = {
@@ -181,29 +207,27 @@ class Outbox:
         self.events.flush()
         if last:
             self.events.listen(False)
-        here = get_ident()
         with self._lock:  # also where nothing is left: the control thread may be about to write it
-            self._writer = here
             values = list(self.values)
             self.values.clear()
             if values or last:
                 self._write_values(values, self._elapsed(), last)
-            self._writer = 0
         self._ledger.sent(self.ended)
         self._pickler.clear_memo()
         self.closed = last
 
     def flush_early(self) -> None:
         """Send what was added, while a task runs. Called by the control thread: the ledger stays the main thread's."""
+        # What these tasks have said is sent before their values; a later one may end meanwhile, and have said more.
+        flushed_at, count = self.flushed_at, len(self.values)
         self.events.flush()
-        here = get_ident()
         with self._lock:
-            self._writer = here
-            values = [self.values.popleft() for _ in range(len(self.values))]
+            if self.flushed_at != flushed_at:
+                return  # the main thread has just sent them
+            values = [self.values.popleft() for _ in range(min(count, len(self.values)))]
             if values:
                 # No time is given: the main thread counts it with the tasks to come.
                 self._write_values(values, 0.0, last=False)
-            self._writer = 0
 
     def _write_values(self, values: list[Any], seconds: float, last: bool) -> None:
         kind = messages.PICKLED if self.manner is PICKLED else messages.VALUES
@@ -216,32 +240,28 @@ class Outbox:
         return seconds
 
     def _send(self, message: Any) -> None:
-        here = get_ident()
         with self._lock:
-            self._writer = here
             self._write(message)
-            self._writer = 0
 
     def _write(self, message: Any) -> None:
         self._pipe.send(pickle.dumps(tuple(message), PROTOCOL))
 
-    def _send_events(self, events: list[tuple[Any, ...]]) -> bool:
-        if self._writer == get_ident():
-            return False  # a finalizer, in the middle of writing, has something to say
-        self._send(messages.Events(messages.EVENTS, events))
-        return True
-
     def end(self) -> None:
         """Say what is left to say: the worker is about to end, and the parent reads until it has."""
         self.end_lines()
-        self.events.listen(True)
+        self.events.end()
 
     def ready(self, pid: int) -> None:
         """Say that the worker has started."""
+        self.end_lines()
+        self.events.flush()
+        self.events.listen(False)
         self._send(messages.Ready(messages.READY, pid))
 
     def initializer_failed(self, error: BaseException) -> None:
         """Say that the initializer raised."""
+        self.end_lines()
+        self.events.flush()
         self._send(messages.InitializerFailed(messages.INITIALIZER_FAILED, _summary(error), _traceback_text(error, 0)))
 
     def give_back(self, number: int, count: int) -> None:

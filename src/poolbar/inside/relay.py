@@ -34,7 +34,7 @@ class Relay:
 
     def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
-        sys.stdout, sys.stderr = self.streams.own
+        self.streams.renew()
         self._set_levels(levels)
 
     def let_go(self) -> None:
@@ -103,7 +103,7 @@ class Relay:
     def _relay_tqdm(self, tqdm: ModuleType) -> None:
         from .bars import relay_bars
 
-        relay_bars(tqdm.tqdm, self._events, self.streams.own)
+        relay_bars(tqdm.tqdm, self._events)
 
 
 def _has_handler(logging: Any, logger: Any, inherited: set[int]) -> bool:

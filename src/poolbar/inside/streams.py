@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,18 @@ LONGEST_PART = 65536
 class _Lines(io.RawIOBase):
     """Takes bytes, and sends them when a line is complete."""
 
+    mode = "wb"
+
     def __init__(self, events: Events, is_error: bool) -> None:
         self._events = events
         self._is_error = is_error
         self._part = b""
+        self._is_off = False
+        self.name = "<stderr>" if is_error else "<stdout>"
+        # Whoever prints a line makes one write of it here, not one for each of its parts.
+        text: Any = io.TextIOWrapper(self, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
+        text.mode = "w"
+        self.text: io.TextIOWrapper = text
 
     def writable(self) -> bool:
         return True
@@ -32,6 +41,8 @@ class _Lines(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         text = bytes(data)
+        if self._is_off:
+            return os.write(self.fileno(), text)
         end = text.rfind(b"\n") + 1
         if end == 0 and len(self._part) < LONGEST_PART:
             self._part += text
@@ -41,33 +52,90 @@ class _Lines(io.RawIOBase):
             self._send(whole)
         return len(text)
 
+    def flush(self) -> None:
+        """Send an unfinished line if the process is about to end."""
+        super().flush()
+        if self._events.is_ending:
+            self._end_part()
+
     def end_line(self) -> None:
         """Send an unfinished line: the task is over."""
+        try:
+            self.text.flush()
+        except ValueError:
+            pass  # it was closed, or detached from this
+        self._end_part()
+
+    def _end_part(self) -> None:
         if self._part:
             whole, self._part = self._part + b"\n", b""
             self._send(whole)
 
     def _send(self, whole: bytes) -> None:
-        self._events.put(messages.Text(messages.TEXT, self._is_error, whole.decode("utf-8", "backslashreplace")))
+        try:
+            text = whole.decode(self.text.encoding, "backslashreplace")
+        except (LookupError, ValueError):  # it was detached from this
+            text = whole.decode("utf-8", "backslashreplace")
+        self._events.put(messages.Text(messages.TEXT, self._is_error, text))
+
+    def renewed(self) -> _Lines:
+        """Undo what tasks of another executor did to the stream; return what is to be used."""
+        try:
+            self.text.reconfigure(
+                encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True, write_through=False
+            )
+        except ValueError:  # it was closed, or detached from this
+            return _Lines(self._events, self._is_error)
+        return self
+
+    def let_go(self) -> None:
+        """In a child that a task has forked: from now on it prints for itself; what was not sent is its parent's to send."""
+        try:
+            self.text.flush()  # to here
+        except ValueError:
+            pass
+        self._part = b""
+        self._is_off = True
 
 
 class Streams:
     """The two streams of a worker."""
 
     def __init__(self, events: Events) -> None:
-        self._lines = [_Lines(events, is_error) for is_error in (False, True)]
         self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (
-            io.TextIOWrapper(lines, "utf-8", "backslashreplace", newline="\n", write_through=True)  # type: ignore[type-var]
-            for lines in self._lines
-        )
-        self.own = sys.stdout, sys.stderr
+        for stream in self._before:
+            if isinstance(stream, io.TextIOWrapper):
+                # A task may print to sys.__stdout__, and nobody flushes that when the process ends.
+                stream.reconfigure(line_buffering=True)
+        self._use([_Lines(events, is_error) for is_error in (False, True)])
+
+    def _use(self, lines: list[_Lines]) -> None:
+        self._lines = lines
+        sys.stdout, sys.stderr = (line.text for line in lines)
 
     def end_lines(self) -> None:
         """Send unfinished lines."""
         for lines in self._lines:
             lines.end_line()
 
+    def renew(self) -> None:
+        """Make them as good as new."""
+        self._use([lines.renewed() for lines in self._lines])
+
     def let_go(self) -> None:
         """In a child that a task has forked: it prints for itself."""
-        sys.stdout, sys.stderr = self._before
+        out, err = self._lines
+        for lines in self._lines:
+            lines.let_go()
+        if sys.stdout is out.text:
+            sys.stdout = self._before[0]
+        if sys.stderr is err.text:
+            sys.stderr = self._before[1]
+
+
+def are_ours(stream: Any) -> bool:
+    """Tell whether what is written to a stream goes to the parent."""
+    try:
+        return isinstance(stream.buffer, _Lines)
+    except (AttributeError, ValueError):  # it has none, or has been detached from it
+        return False
