@@ -256,3 +256,61 @@ def test_finalizers_may_print_while_events_and_outcomes_are_written(capsys: pyte
     lines = capsys.readouterr().out.splitlines()
     assert lines.count("gone") == 100 * 100
     assert len(lines) == 2 * 100 * 100
+
+
+# --- bars
+
+
+def draw_bars(number: int) -> int:
+    from tqdm import tqdm
+
+    with tqdm(total=2) as bar:
+        bar.update()
+        bar.refresh()
+    return number
+
+
+def test_a_forked_worker_does_not_wait_for_the_lock_that_its_parent_drew_under() -> None:
+    from tqdm import tqdm
+
+    held = threading.Event()
+    done = threading.Event()
+
+    def draw() -> None:
+        with tqdm.get_lock():
+            held.set()
+            done.wait(60)
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        assert held.wait(20)
+        assert run(draw_bars, 3, mp_context="fork") == 3
+    finally:
+        done.set()
+        drawing.join()
+
+
+def die_while_drawing() -> None:
+    from tqdm import tqdm
+
+    with tqdm.get_lock():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@METHODS
+def test_a_worker_that_is_killed_while_it_draws_does_not_stop_the_bars_of_its_parent(method: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.get_lock()
+    with pytest.raises(poolbar.WorkerCrashed):
+        run(die_while_drawing, mp_context=method)
+
+    def draw() -> None:
+        with tqdm.get_lock():
+            pass
+
+    drawing = threading.Thread(target=draw, daemon=True)
+    drawing.start()
+    drawing.join(20)
+    assert not drawing.is_alive()

@@ -46,6 +46,20 @@ def relay_bars(tqdm: Any, events: Events) -> None:
     tqdm.display, tqdm.clear, tqdm.close = relay_display, relay_clear, relay_close
 
 
+def own_lock(tqdm: Any) -> None:
+    """Let tqdm in this process have a lock of its own, in place of one that came with a fork.
+
+    That may be held by a thread which is not here. And the parent shares it: were this process killed while it holds it, the
+    parent's bars would wait for ever.
+    """
+    lock_class = tqdm.TqdmDefaultWriteLock
+    if hasattr(tqdm.tqdm, "_lock"):
+        lock_class.th_lock = threading.RLock()
+        if hasattr(lock_class, "mp_lock"):
+            del lock_class.mp_lock  # the next one makes another
+        tqdm.tqdm.set_lock(lock_class())
+
+
 def _state(bar: Any) -> messages.Bar:
     number = getattr(bar, "_poolbar_number", None)
     if number is None:

@@ -101,8 +101,9 @@ class Relay:
     # --- tqdm
 
     def _relay_tqdm(self, tqdm: ModuleType) -> None:
-        from .bars import relay_bars
+        from .bars import own_lock, relay_bars
 
+        own_lock(tqdm)
         relay_bars(tqdm.tqdm, self._events)
 
 
