@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from ast import literal_eval
 from typing import TYPE_CHECKING
 
 import pytest
@@ -478,7 +479,7 @@ def test_log_records_of_tasks_reach_the_handlers_of_the_notebook(notebook: Noteb
             logging.getLogger("x").setLevel(logging.NOTSET)
         """)
     expected = [(name, level, f"number {n}") for name, level in (("x", "WARNING"), ("x.y", "INFO")) for n in range(5)]
-    assert notebook.value("found") == repr(sorted(expected))
+    assert literal_eval(notebook.value("found")) == sorted(expected)
     assert (cell.stdout, cell.stderr) == ("", "")
 
 

@@ -27,6 +27,7 @@ from .inside.shared_main import Side
 from .progress import Tally, Untold
 from .progress.choice import reporter_maker
 from .progress.painter import painter
+from .progress.place import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,6 +103,7 @@ class ProgressExecutor(Executor):
         self._functions = Functions(main_by_value=True)
         self._is_threads = False
         self._tally: Tally = Untold()
+        self._cell: int | None = None  # of a notebook, in which these tasks were submitted
         self._is_shut = False
 
     # --- what runs
@@ -151,6 +153,7 @@ class ProgressExecutor(Executor):
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
                 self._tally = crew.calls_tally = self._new_tally(crew, 0, self._options.desc)
+                self._cell = cell()
                 self._crew = crew
             return self._crew
 
@@ -209,6 +212,8 @@ class ProgressExecutor(Executor):
                 self._open_crew()  # after a shutdown that is what is wrong
                 return self._failed(future, fn, error)
         backlog = crew.backlog
+        if self._cell is not None:
+            self._follow_cell(crew)
         tally = self._tally
         tally.added()
         with backlog.lock:
@@ -307,6 +312,15 @@ class ProgressExecutor(Executor):
         painter.add(tally, make())
         crew.tallies.add(tally)
         return tally
+
+    def _follow_cell(self, crew: _crew.Crew) -> None:
+        # What is submitted in another cell of a notebook is a run of its own, with a bar there.
+        now = cell()
+        with interrupts_deferred(), self._making:
+            if self._cell != now:
+                self._cell = now
+                self._tally.close_when_done()
+                self._tally = crew.calls_tally = self._new_tally(crew, 0, self._options.desc)
 
     # --- the end
 

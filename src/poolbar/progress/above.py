@@ -20,6 +20,8 @@ from time import monotonic, sleep
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .place import is_terminal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -121,14 +123,6 @@ _held: list[Any] = []  # one for each fork that is under way: they come one insi
 if hasattr(os, "register_at_fork"):
     # Hooks before a fork run last in, first out. This one comes early, so that it runs late.
     os.register_at_fork(before=_hold_drawings, after_in_parent=_let_drawings_go, after_in_child=_let_drawings_go)
-
-
-def is_terminal(stream: Any) -> bool:
-    """Tell whether a stream writes to a terminal."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, or it is closed
-        return False
 
 
 def is_mid_line() -> bool:

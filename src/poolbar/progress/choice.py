@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .._settings import REPORTER_METHODS
+from .place import cell, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +25,8 @@ def reporter_maker(wish: Any, tqdm_options: dict[str, Any], *, inside_worker: bo
         inside_worker: nothing is shown unless it was asked for: the parent alone draws.
     """
     if wish == AUTO:
-        from .bar import is_shown_by_default
-
-        wish = OFF if inside_worker else BAR if is_shown_by_default() else LOG
+        is_seen = is_terminal(sys.stderr) or cell() is not None
+        wish = OFF if inside_worker else BAR if is_seen else LOG
     if wish == OFF:
         return None
     if wish == LOG:
