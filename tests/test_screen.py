@@ -230,7 +230,8 @@ with poolbar.ProcessPoolExecutor(2) as executor:
         input("and again? ")
     except EOFError:
         print("none")
-    list(results)
+    del results  # unread: it runs to its end, which comes while input waits
+    print("hello", input("at last? "))
 print("after")
 """, echo=True)  # fmt: skip
     program.until(lambda: program.noted("made"))
@@ -244,10 +245,12 @@ print("after")
     program.until(lambda: program.lines()[-1] == "and again?")
     program.type(b"\x04")
     told = ["name? Bob", "hello Bob", "again? a task", "Eve", "hello Eve", "and again? none"]
-    program.until(lambda: names(program.whole()) == [*told, ""])
+    program.until(lambda: names(program.whole()) == [*told, "at last?"])
     go(program)
+    program.until(lambda: names(program.whole()) == [*told, "at last?", ""] and program.screen.cursor.x == 0)
+    program.type(b"Ann\n")
     program.end()
-    assert names(program.whole()) == [*told, "", "after"]
+    assert names(program.whole()) == [*told, "at last?", "", "Ann", "hello Ann", "after"]
     assert not [line for frame in program.frames() for line in frame if re.search(r"(name|again)\?.*%\|", line)]
 
 

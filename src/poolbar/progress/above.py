@@ -132,7 +132,7 @@ def is_mid_line() -> bool:
 
 def end_line() -> None:
     """Complete the line in whose middle the cursor stands. The lock is held."""
-    stream, _Streams.unfinished = _Streams.unfinished, None
+    stream, _Streams.unfinished = _Streams.unfinished or (sys.stdout if _Streams.prompts else None), None
     if stream is not None:
         stream.write("\n")
         stream.flush()

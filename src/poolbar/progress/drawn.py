@@ -32,7 +32,8 @@ def close(bar: Any) -> None:
         bar.close()
         return
     with above.between_lines(bar.get_lock()):
-        above.end_line()
+        if bar.leave:
+            above.end_line()
         screen = _screen()
         others = [other for other in screen.take_off() if other is not bar]
         bar.close()
@@ -152,7 +153,7 @@ def _honest(base: Any) -> Callable[..., Any]:
         def display(self, *args: Any, **kwargs: Any) -> Any:
             # tqdm holds its lock here, and does not let it go when drawing fails.
             if self.is_in_terminal:
-                if above.is_mid_line():
+                if above.is_mid_line() and not (self.disable and self.leave):  # but the end of a bar is drawn
                     return False
                 above.enter(_screen())  # first: who prints as soon as the bar is seen waits for the lock
                 if not self.disable:  # it is not being closed
@@ -166,7 +167,8 @@ def _honest(base: Any) -> Callable[..., Any]:
             return drawn
 
         def clear(self, *args: Any, **kwargs: Any) -> None:
-            super().clear(*args, **kwargs)
+            if self.is_up or not self.is_in_terminal:
+                super().clear(*args, **kwargs)
             self.is_up = False
 
         @staticmethod
