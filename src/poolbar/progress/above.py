@@ -61,11 +61,11 @@ class _Streams:
 
 def enter(screen: Screen) -> None:
     """Have writes go above the bars from now on. The lock is held."""
-    if _Streams.screen is not None:
-        return
     _Streams.screen = screen
     for stream in dict.fromkeys((sys.stdout, sys.stderr)):
-        if is_terminal(stream):
+        if getattr(getattr(stream, "write", None), "is_above", False):
+            continue
+        if is_terminal(stream):  # also again: IPython replaces it for each cell
             ours = _writer(screen, stream, stream.write)
             before = vars(stream).get("write") if hasattr(stream, "__dict__") else None
             try:
@@ -232,4 +232,25 @@ def _writer(screen: Screen, stream: Any, write: Callable[[str], int]) -> Callabl
                     _Streams.unfinished = stream
                     _flush(stream)  # else it would come later, when there is a bar again
 
+    write_above.is_above = True  # type: ignore[attr-defined]
     return write_above
+
+
+class Console:
+    """sys.stderr as it is at each call: tqdm keeps the ``write`` that it finds, which in IPython is one cell's."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write."""
+        return self._stream.write(text)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._stream  # tqdm.write takes off the bars of its own stream
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

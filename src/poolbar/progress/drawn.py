@@ -145,6 +145,9 @@ def _honest(base: Any) -> Callable[..., Any]:
         if base.status_printer is tqdm.status_printer:
             status_printer = staticmethod(_line_printer)
 
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**{"file": above.Console() if is_terminal(sys.stderr) else None, **options})
+
         @property
         def is_in_terminal(self) -> bool:
             """Whether it is drawn as a line of a terminal."""
