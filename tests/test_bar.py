@@ -262,5 +262,5 @@ with poolbar.ProcessPoolExecutor(2, mp_context="fork") as executor:
     results = list(executor.map(work, range(60), errors="collect"))
 print("crashed", sum(isinstance(result, poolbar.WorkerCrashed) for result in results))
 """)
-    assert shown.code == 0
+    assert shown.code() == 0
     assert shown.lines()[-1] == "crashed 30"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+import threading
 from contextlib import contextmanager
 from functools import wraps
 from threading import get_ident
@@ -94,6 +95,12 @@ def forget() -> None:
     """In a forked child: the bars are its parent's, and the lock may be held by a thread that is not here."""
     leave()
     _Streams.prompts = 0
+    tqdm: Any = sys.modules.get("tqdm.std")
+    default = getattr(tqdm, "TqdmDefaultWriteLock", None)
+    if default is not None:
+        default.th_lock = threading.RLock()
+        if isinstance(getattr(tqdm.tqdm, "_lock", None), default):
+            tqdm.tqdm.set_lock(default())
 
 
 def thread_lock(lock: Any) -> Any:
@@ -101,15 +108,16 @@ def thread_lock(lock: Any) -> Any:
     return getattr(lock, "th_lock", lock)
 
 
+DRAWING_SECONDS = 0.5
+"""A fork waits so long for another thread to end a drawing, which may hold locks of the streams too."""
+
+
 def _hold_drawings() -> None:
-    # A child that is forked while another thread draws, a bar of ours or a user's, would wait at its own first tqdm bar for ever.
     tqdm = sys.modules.get("tqdm.std")
     # It has its lock from the first bar on; while that is made, the part for this process is held already.
     lock = getattr(getattr(tqdm, "tqdm", None), "_lock", None) or getattr(tqdm, "TqdmDefaultWriteLock", None)
     held = None if lock is None else thread_lock(lock)
-    if held is not None:
-        held.acquire()
-    _held.append(held)
+    _held.append(held if held is not None and held.acquire(timeout=DRAWING_SECONDS) else None)
 
 
 def _let_drawings_go() -> None:
@@ -118,7 +126,7 @@ def _let_drawings_go() -> None:
         held.release()
 
 
-_held: list[Any] = []  # one for each fork that is under way: they come one inside the other, if at all
+_held: list[Any] = []  # one for each fork that is under way
 
 if hasattr(os, "register_at_fork"):
     # Hooks before a fork run last in, first out. This one comes early, so that it runs late.
