@@ -9,6 +9,8 @@ from ._executor import ProgressExecutor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .progress import Reporter
+
 
 class ProcessPoolExecutor(ProgressExecutor):
     """ProgressExecutor with worker processes, and the signature of the standard library's ProcessPoolExecutor."""
@@ -23,7 +25,8 @@ class ProcessPoolExecutor(ProgressExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
-        progress: bool | None = None,
+        progress: bool | str | Reporter | Callable[..., Any] | None = None,
+        relay: bool | None = None,
         desc: str | None = None,
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
@@ -34,7 +37,7 @@ class ProcessPoolExecutor(ProgressExecutor):
     ) -> None:
         super().__init__(
             max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child,
-            progress=progress, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
+            progress=progress, relay=relay, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
             retries=retries, task_timeout=task_timeout, worker_memory_mb=worker_memory_mb,
         )  # fmt: skip
 
@@ -51,7 +54,7 @@ class ThreadPoolExecutor(ProgressExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
-        progress: bool | None = None,
+        progress: bool | str | Reporter | Callable[..., Any] | None = None,
         desc: str | None = None,
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
