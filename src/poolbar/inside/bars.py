@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,8 +71,8 @@ def _state(bar: Any) -> messages.Bar:
         messages.BAR,
         number,
         (bar.desc or "").removesuffix(": "),
-        _plain(bar.n),
-        None if bar.total is None else _plain(bar.total),
+        _finite(bar.n) or 0,
+        None if bar.total is None else _finite(bar.total),
         str(bar.unit),
         float(facts["elapsed"]),
         False,
@@ -79,8 +80,14 @@ def _state(bar: Any) -> messages.Bar:
     )
 
 
-def _plain(number: Any) -> float:
-    return number if type(number) is int else float(number)  # of numpy, perhaps
+def _finite(number: Any) -> float | None:
+    """Return a number as plain data; None for infinity, and for what is no number. Raises TypeError."""
+    if type(number) is int:
+        return number
+    if isinstance(number, (str, bytes, bytearray)):
+        raise TypeError(f"a number is needed, not {number!r}")
+    plain = float(number)  # of numpy, perhaps
+    return plain if isfinite(plain) else None
 
 
 class Teller(NamedTuple):
@@ -131,8 +138,8 @@ def report(done: float, total: float | None = None, desc: str = "") -> None:
         TypeError: ``done`` or ``total`` is no number.
     """
     teller = here.teller or Process.teller
-    done = _plain(done)
-    whole = 1.0 if total is None else _plain(total)
+    done = _finite(done) or 0
+    whole = 1.0 if total is None else _finite(total)
     if teller is None:
         return
     task = teller.task()

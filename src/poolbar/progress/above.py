@@ -117,6 +117,8 @@ def _hold_drawings() -> None:
     # It has its lock from the first bar on; while that is made, the part for this process is held already.
     lock = getattr(getattr(tqdm, "tqdm", None), "_lock", None) or getattr(tqdm, "TqdmDefaultWriteLock", None)
     held = None if lock is None else thread_lock(lock)
+    if not hasattr(held, "_is_owned"):
+        held = None  # of multiprocessing's, set by the user: both sides would let it go
     _held.append(held if held is not None and held.acquire(timeout=DRAWING_SECONDS) else None)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FIRST_SHOWN_SECONDS = 0.5
 """Runs that are shorter than this are silent."""
 
+_LINE_ENDS = str.maketrans("\r\n", "  ")
+
 
 class Bar:
     """Shows a run as a bar, and the bars inside its tasks below that.
@@ -96,9 +98,9 @@ class Bar:
                 inner.refresh()
 
     def _showable(self, text: str) -> str:
-        # What the stream would escape by itself is longer than tqdm thinks.
+        # What the stream would escape by itself is longer than tqdm thinks, and a bar is one line.
         encoding = getattr(self._options.get("file") or sys.stderr, "encoding", None) or "utf-8"
-        return text.encode(encoding, "backslashreplace").decode(encoding)
+        return text.encode(encoding, "backslashreplace").decode(encoding).translate(_LINE_ENDS)
 
     def event(self, progress: Progress, event: Event) -> None:
         """Show a bar inside a task on a line of its own."""
@@ -116,12 +118,16 @@ class Bar:
                 close(bar)
             return
         desc = f"  worker {event.worker}: {self._showable(event.label)}"
+        total = event.total
+        done = max(0, event.done)
+        if total is not None and 0 < done - total < 0.5:
+            done = total  # tqdm would warn of it, in the middle of drawing
         if bar is None:
-            options = {"desc": desc, "unit": event.unit, "leave": False, "dynamic_ncols": True, **event.details}
-            bar = self._inner[event.key] = self._make_one(event.seconds, total=event.total, **options)
+            options = {"desc": desc, "unit": self._showable(event.unit), "leave": False, "dynamic_ncols": True, **event.details}
+            bar = self._inner[event.key] = self._make_one(event.seconds, total=total, **options)
         bar.desc = desc + ": " if event.label else desc
-        bar.total = event.total
-        bar.n = event.done
+        bar.total = total
+        bar.n = done
         for name, value in event.details.items():
             setattr(bar, name, value)  # a postfix changes all the time
         bar.refresh()

@@ -54,7 +54,9 @@ class _Terminal:
         return self._tqdm.get_lock()  # users may set another
 
     def is_drawing(self) -> bool:
-        return bool(above.thread_lock(self.lock)._is_owned())
+        lock = above.thread_lock(self.lock)
+        ask = getattr(lock, "_is_owned", None) or getattr(getattr(lock, "_semlock", None), "_is_mine", None)
+        return ask is None or bool(ask())  # a lock that does not tell may be this thread's
 
     def _bars(self) -> list[Any]:
         return [bar for bar in self._tqdm._instances if not bar.gui and hasattr(bar, "start_t") and is_terminal(bar.fp)]
@@ -162,6 +164,8 @@ def _honest(base: Any) -> Callable[..., Any]:
                 if not self.disable:  # it is not being closed
                     _screen().close_gaps()
             try:
+                if self.is_in_terminal and not args and kwargs.get("msg") is None:
+                    kwargs["msg"] = str(self)  # it may fail: before the cursor is elsewhere
                 drawn = super().display(*args, **kwargs)
             except Exception as error:
                 self.fault = error
