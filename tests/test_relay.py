@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import enum
+import io
+import logging
+import math
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import threading
 import time
+import warnings
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import poolbar
+from poolbar.progress import bar
+from poolbar.workers import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,6 +268,375 @@ def test_finalizers_may_print_while_events_and_outcomes_are_written(capsys: pyte
     assert len(lines) == 2 * 100 * 100
 
 
+# --- forks, and streams that tasks change
+
+
+def fork_and_print() -> int:
+    print("before", end=" ")
+    held = sys.stdout
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            print("child")
+            print("to what was held", file=held)
+            logging.getLogger("child").warning("a record")
+            warnings.warn("a warning", stacklevel=1)
+            poolbar.report(0.5)
+            with contextlib.redirect_stdout(io.StringIO()) as kept:
+                grandchild = os.fork()
+                if grandchild == 0:
+                    print("grandchild")
+                    os._exit(kept.getvalue() != "grandchild\n")
+            code = os.waitpid(grandchild, 0)[1]
+        finally:
+            os._exit(code)
+    code = os.waitpid(child, 0)[1]
+    print("after")
+    return code
+
+
+def test_what_a_task_forks_prints_for_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(fork_and_print) == 0
+    out, err = capfd.readouterr()
+    assert out == "child\nto what was held\nbefore after\n"
+    assert "a record\n" in err
+    assert "a warning" in err
+
+
+def fork_beside_threads_that_print() -> None:
+    stop = threading.Event()
+
+    def print_on() -> None:
+        while not stop.is_set():
+            print("line")
+
+    threads = [threading.Thread(target=print_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        child = os.fork()
+        if child == 0:
+            logging.getLogger("child").warning("a record")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_fork_may_come_while_other_threads_of_the_task_print(capfd: pytest.CaptureFixture[str]) -> None:
+    run(fork_beside_threads_that_print)
+    out, err = capfd.readouterr()
+    assert set(out.split("\n")) <= {"line", "lineline", ""}
+    assert err.count("a record\n") == 50
+
+
+def close_stdout(_: Any) -> int:
+    sys.stdout.close()
+    sys.stderr = None  # type: ignore[assignment]
+    return os.getpid()
+
+
+def test_a_stream_that_a_task_closes_is_there_again_for_the_next_executor(capsys: pytest.CaptureFixture[str]) -> None:
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        closed = executor.submit(close_stdout, 1).result(20)
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        assert executor.submit(os.getpid).result(20) == closed
+        executor.submit(say, 5).result(20)
+    assert capsys.readouterr() == ("task 5\n", "on stderr 5\n")
+
+
+def leave_a_loud_thread() -> None:
+    def print_on() -> None:
+        while True:
+            print("line")
+
+    threading.Thread(target=print_on).start()
+
+
+def test_a_worker_whose_threads_print_for_ever_is_ended_in_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "RETIRE_SECONDS", 0.5)
+    began = time.monotonic()
+    run(leave_a_loud_thread)
+    assert time.monotonic() - began < 20
+    assert capsys.readouterr().out
+
+
+# --- log records
+
+
+class Level(enum.IntEnum):
+    NOTICE = 35
+
+
+class Stays:
+    """Does not pickle, and has no text."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("stays")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class ComesToNothing:
+    """Pickles in a worker, and does not unpickle elsewhere."""
+
+    def __reduce__(self) -> Any:
+        return only_in, (os.getpid(),)
+
+
+def only_in(pid: int) -> str:
+    if pid != os.getpid():
+        raise RuntimeError("another process")
+    return "here"
+
+
+def log(kind: str) -> int:
+    logger = logging.getLogger("relay.tests")
+    if kind == "plain":
+        logger.warning("%s of %d", "one", 2, extra={"job": {"number": 7}, "odd": Stays()}, stack_info=True)
+    elif kind == "error":
+        try:
+            raise_deep()
+        except ZeroDivisionError:
+            logger.exception("it failed")
+    elif kind == "enum":
+
+        class Local(enum.IntEnum):
+            LOUD = 37
+
+        logger.log(Level.NOTICE, "notice")
+        logger.log(Local.LOUD, "loud")
+    elif kind == "adapter":
+        logging.LoggerAdapter(logger, {"by": "adapter"}).error("adapted")
+    elif kind == "bad":
+        logger.warning("%d", "x")
+    elif kind == "extra":
+        logger.warning("kept", extra={"gone": ComesToNothing()})
+    elif kind == "levels":
+        for level in (10, 20, 30):
+            logger.log(level, "level %d", level)
+            logging.getLogger("relay.tests.loud").log(level, "loud %d", level)
+    return os.getpid()
+
+
+def raise_deep() -> float:
+    return 1 / 0
+
+
+def test_a_log_record_keeps_what_it_says(processes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    pid = processes.submit(log, "plain").result(20)
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.message) == ("relay.tests", "WARNING", "one of 2")
+    assert (record.process, record.processName != "MainProcess") == (pid, True)
+    assert (record.filename, record.funcName, record.threadName) == ("test_relay.py", "log", "MainThread")
+    assert record.job == {"number": 7}  # type: ignore[attr-defined]
+    assert record.odd == "<Stays>"  # type: ignore[attr-defined]
+    assert "in log\n" in (record.stack_info or "")
+
+
+def test_a_log_record_keeps_the_text_of_its_traceback(processes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    processes.submit(log, "error").result(20)
+    (record,) = caplog.records
+    assert (record.levelno, record.message) == (logging.ERROR, "it failed")
+    assert "in raise_deep\n" in (record.exc_text or "")
+    assert "ZeroDivisionError: division by zero" in caplog.text
+
+
+def test_odd_levels_adapters_and_extras_arrive(
+    processes: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("enum", "adapter", "extra", "bad"):
+        processes.submit(log, kind).result(20)
+    told = [(record.levelno, type(record.levelno), record.message) for record in caplog.records]
+    assert told == [(35, int, "notice"), (37, int, "loud"), (40, int, "adapted"), (30, int, "kept")]
+    assert caplog.records[2].by == "adapter"  # type: ignore[attr-defined]
+    err = capsys.readouterr().err
+    assert "--- Logging error ---" in err
+    assert "Message: '%d'" in err
+
+
+@METHODS
+def test_loggers_in_workers_have_the_levels_of_the_parent(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "relay.tests")
+    caplog.set_level(logging.DEBUG, "relay.tests.loud")
+    run(log, "levels", mp_context=method)
+    assert caplog.messages == ["loud 10", "level 20", "loud 20", "level 30", "loud 30"]
+
+
+def test_a_warm_worker_takes_the_levels_of_its_next_executor(caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+    for level in (logging.DEBUG, logging.ERROR, logging.INFO):
+        caplog.set_level(level, "relay.tests")
+        caplog.clear()
+        with poolbar.ProcessPoolExecutor(1) as executor:
+            pid = executor.submit(log, "levels").result(20)
+        seen.append((pid, [message for message in caplog.messages if message.startswith("level")]))
+    assert len({pid for pid, _ in seen}) == 1
+    assert [len(messages) for _, messages in seen] == [3, 0, 2]
+
+
+def test_a_filter_and_disabled_logging_in_the_parent_count(processes: Any, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("relay.tests")
+
+    def refuse(record: logging.LogRecord) -> bool:
+        return "one" not in record.getMessage()
+
+    logger.addFilter(refuse)
+    try:
+        processes.submit(log, "plain").result(20)
+        processes.submit(log, "adapter").result(20)
+    finally:
+        logger.removeFilter(refuse)
+    logging.disable(logging.CRITICAL)
+    try:
+        processes.submit(log, "adapter").result(20)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert caplog.messages == ["adapted"]
+
+
+def set_up_logging(force: bool) -> None:
+    logging.basicConfig(format="own %(levelname)s %(message)s", force=force)
+
+
+@pytest.mark.parametrize(("method", "force"), [("loky", False), ("fork", True)])
+def test_a_handler_that_an_initializer_sets_up_is_used_instead(
+    method: str, force: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    run(log, "adapter", mp_context=method, initializer=set_up_logging, initargs=(force,))
+    assert capsys.readouterr().err == "own ERROR adapted\n"
+    assert caplog.messages == []
+
+
+class Raises(logging.Handler):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit("broken")])
+@pytest.mark.parametrize("action", ["always", "error"])
+def test_a_handler_that_raises_breaks_no_executor(
+    error: BaseException, action: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = Raises(error)
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter(action)
+            with poolbar.ProcessPoolExecutor(1) as executor:
+                executor.submit(log, "adapter").result(20)
+                assert executor.submit(say, 1).result(20) == 1
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert capsys.readouterr().out == "task 1\n"
+    if action == "always":
+        assert "broken" in str(told[0].message)
+
+
+# --- warnings
+
+
+class Own(UserWarning):
+    pass
+
+
+class Made(UserWarning):
+    """Made of something else than its text."""
+
+    def __init__(self, number: int, unit: str) -> None:
+        super().__init__(number, unit)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"made of {self.number}"
+
+
+def warn(number: int) -> int:
+    warnings.warn("often", Own, stacklevel=1)
+    warnings.warn(f"of {number}", Own, stacklevel=1)
+    warnings.warn(Made(number % 2, "m"), stacklevel=1)
+    warnings.warn_explicit("from elsewhere", SyntaxWarning, "elsewhere.py", 3)
+    with warnings.catch_warnings(record=True) as kept:
+        warnings.simplefilter("always")
+        warnings.warn("kept", Own, stacklevel=1)
+    assert len(kept) == 1
+    return number
+
+
+def test_a_warning_is_shown_once_for_a_place_however_many_workers_warn() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        with poolbar.ProcessPoolExecutor(2) as executor:
+            assert len(list(executor.map(warn, range(6), chunksize=1))) == 6
+    texts = sorted(str(warning.message) for warning in told)
+    assert texts == sorted(["often", *(f"of {number}" for number in range(6)), "made of 0", "made of 1", "from elsewhere"])
+    by_text = {str(warning.message): warning for warning in told}
+    assert by_text["often"].category is Own
+    assert issubclass(by_text["made of 1"].category, Made)
+    assert by_text["often"].filename == __file__
+    assert (by_text["from elsewhere"].filename, by_text["from elsewhere"].lineno) == ("elsewhere.py", 3)
+
+
+def test_warnings_of_tasks_are_seen_by_pytest_and_by_the_filters_here(processes: Any, recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
+    warnings.filterwarnings("ignore", "of 1")
+    warnings.filterwarnings("ignore", module="elsewhere")
+    processes.submit(warn, 1).result(20)
+    assert {str(warning.message) for warning in recwarn.list} <= {"often", "made of 1"}
+    assert "often" in {str(warning.message) for warning in recwarn.list}
+
+
+def warn_as_error(_: int) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            warnings.warn("raised there", Own, stacklevel=1)
+        except Own as error:
+            return str(error)
+    return ""
+
+
+def test_a_warning_that_is_an_error_in_the_worker_is_the_tasks(processes: Any, recwarn: pytest.WarningsRecorder) -> None:
+    assert processes.submit(warn_as_error, 1).result(20) == "raised there"
+    assert not recwarn.list
+
+
+# --- all of it off
+
+
+def say_all() -> None:
+    print("printed")
+    logging.getLogger("relay.tests").warning("logged")
+    warnings.warn("warned", Own, stacklevel=1)
+    from tqdm import tqdm
+
+    for _ in tqdm(range(2), desc="drawn"):
+        pass
+
+
+def test_without_the_relay_workers_say_all_by_themselves(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    run(say_all, relay=False)
+    out, err = capfd.readouterr()
+    assert out == "printed\n"
+    assert "logged\n" in err
+    assert "Own: warned" in err
+    assert "drawn: 100%" in err
+    assert caplog.messages == []
+    assert not recwarn.list
+
+
 # --- bars
 
 
@@ -314,3 +693,65 @@ def test_a_worker_that_is_killed_while_it_draws_does_not_stop_the_bars_of_its_pa
     drawing.start()
     drawing.join(20)
     assert not drawing.is_alive()
+
+
+ODD_BARS: dict[str, Any] = {
+    "inf": {"total": math.inf}, "nan": {"total": math.nan}, "none": {"total": 0}, "less": {"total": -3},
+    "lines": {"total": 5, "desc": "two\nlines", "unit": "\n"}, "numpy": {"total": np.int64(5)},
+}  # fmt: skip
+
+
+def draw_oddly(kind: str) -> None:
+    from tqdm import tqdm
+
+    if kind in ODD_BARS:
+        with tqdm(**ODD_BARS[kind]) as bar:
+            for _ in range(5):
+                bar.update(np.float32(1))
+                time.sleep(0.06)
+        return
+    for done in (math.nan, math.inf, -5, 1.0000001, 10**400):
+        poolbar.report(done)
+        poolbar.report(done, math.nan)
+        poolbar.report(1, done)
+        time.sleep(0.06)
+    for no_number in ("1", b"1", None, []):
+        with pytest.raises(TypeError):
+            poolbar.report(no_number)  # type: ignore[arg-type]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [*ODD_BARS, "report"])
+def test_odd_numbers_in_bars_of_tasks_stop_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(bar, "FIRST_SHOWN_SECONDS", 0.0)
+    with poolbar.ProcessPoolExecutor(1, progress=True) as executor:
+        executor.submit(draw_oddly, kind).result(20)
+    assert "worker 1: " in terminal.getvalue()
+    assert "100%" in terminal.getvalue().rsplit("\r", 1)[-1]
+
+
+def test_a_lock_of_multiprocessing_may_be_set_for_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tqdm's own README does, for its bars in several processes."""
+    from tqdm import tqdm
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(bar, "FIRST_SHOWN_SECONDS", 0.0)
+    before = tqdm.get_lock()
+    context = multiprocessing.get_context("spawn")
+    tqdm.set_lock(context.RLock())
+    try:
+        with poolbar.ProcessPoolExecutor(
+            2, context, tqdm.set_lock, (tqdm.get_lock(),), progress=True
+        ) as executor:  # fmt: skip
+            for _ in executor.map(draw_oddly, ["numpy"] * 4, chunksize=1):
+                print("said here", file=sys.stderr)
+    finally:
+        tqdm.set_lock(before)
+    assert terminal.getvalue().count("said here\n") == 4

@@ -14,7 +14,7 @@ from .names import PROTOCOL
 PERIOD_SECONDS = 0.05
 """Where more comes than can be sent one by one, what comes in this time is sent together."""
 
-MOST_AT_ONCE, MOST_PER_SECOND = 1000, 2000
+MOST_AT_ONCE, MOST_PER_SECOND = 1000, 500
 """Events sent one by one, as they come: what a task prints just before it dies is not lost."""
 
 MOST_TOGETHER = 1000

@@ -56,7 +56,7 @@ class Relay:
     def _relay_logging(self, logging: Any) -> None:
         self._set_levels(self._levels)
         # A forked worker has its parent's handlers. They are the parent's to use.
-        inherited = {id(reference()) for reference in logging._handlerList}
+        inherited = [handler for reference in logging._handlerList if (handler := reference()) is not None]
         call_handlers = logging.Logger.callHandlers
         events = self._events
 
@@ -94,7 +94,8 @@ class Relay:
             except Exception:  # a class that cannot be pickled
                 kind = dumps(UserWarning)
             module = _module_at(filename, lineno)
-            self._events.put(messages.Warned(messages.WARNED, str(message), kind, filename, lineno, module))
+            place = _plain(filename), _plain(lineno)
+            self._events.put(messages.Warned(messages.WARNED, _plain(_text_of(message)), kind, *place, module))
 
         return relay
 
@@ -107,10 +108,10 @@ class Relay:
         relay_bars(tqdm.tqdm, self._events)
 
 
-def _has_handler(logging: Any, logger: Any, inherited: set[int]) -> bool:
+def _has_handler(logging: Any, logger: Any, inherited: list[Any]) -> bool:
     while logger is not None:
         for handler in logger.handlers:
-            if id(handler) not in inherited and not isinstance(handler, logging.NullHandler):
+            if not isinstance(handler, logging.NullHandler) and not any(handler is other for other in inherited):
                 return True
         logger = logger.parent if logger.propagate else None
     return False
@@ -124,16 +125,46 @@ _LEFT_OUT = _OWN | {"msg", "args", "exc_info", "message", "asctime"}
 
 
 def _record(logging: Any, record: Any) -> messages.Record:
-    fields = {name: value for name, value in record.__dict__.items() if name in _OWN}
-    fields["msg"] = record.getMessage()
+    fields: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in record.__dict__.items():
+        if name in _OWN:
+            fields[name] = _plain(value)
+        elif name not in _LEFT_OUT:
+            extra[name] = value
+    fields["msg"] = _plain(record.getMessage())
     if record.exc_info and not record.exc_text:
         fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-    extra = {name: value for name, value in record.__dict__.items() if name not in _LEFT_OUT}
+    return messages.Record(messages.RECORD, fields, _sealed(extra) if extra else None)
+
+
+def _plain(value: Any) -> Any:
+    """Return what a record that crosses the pipe may have: a level may be of an enum, a text of a class of the user's."""
+    if value is None or type(value) in (str, int, float):
+        return value
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return str.__str__(value if isinstance(value, str) else _text_of(value))
+
+
+def _sealed(extra: dict[str, Any]) -> bytes:
     try:
-        sealed = dumps(extra, Side.main_by_value, upward=True) if extra else None
-    except Exception:  # what does not pickle arrives as text
-        sealed = dumps({name: str(value) for name, value in extra.items()})
-    return messages.Record(messages.RECORD, fields, sealed)
+        return dumps(extra, Side.main_by_value, upward=True)
+    except Exception:
+        for name, value in extra.items():
+            try:
+                dumps(value, Side.main_by_value, upward=True)
+            except Exception:  # what does not pickle arrives as text
+                extra[name] = _text_of(value)
+        return dumps(extra, Side.main_by_value, upward=True)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # a user's __str__ may raise anything
+        return f"<{type(value).__name__}>"
 
 
 def _module_at(filename: str, line: int) -> str | None:
@@ -184,6 +215,7 @@ class _Finder:
 
         def load_and_tell(module: ModuleType) -> None:
             load(module)
-            self._act(module)
+            if module.__name__ == self._name:  # a zip file's loader is that of all its modules
+                self._act(module)
 
         loader.exec_module = load_and_tell

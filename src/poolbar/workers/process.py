@@ -158,7 +158,7 @@ class ProcessWorker:
         # Else a worker that prints much as it ends would wait for ever in a full pipe.
         deadline = time.monotonic() + RETIRE_SECONDS
         try:
-            while self._outcomes.is_readable(max(0.0, deadline - time.monotonic())):
+            while (rest := deadline - time.monotonic()) > 0 and self._outcomes.is_readable(rest):
                 message = loads(self._outcomes.receive())
                 if message[0] == messages.EVENTS:
                     relayed.deliver(message[1], None)
