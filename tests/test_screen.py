@@ -75,17 +75,25 @@ def assert_no_ghosts(program: Program) -> None:
 # --- bars beside bars
 
 
-def test_a_map_in_the_loop_over_another_has_its_line_above_once_it_has_ended(show: Show) -> None:
-    shown = show(f"""
+def test_a_map_in_the_loop_over_another_has_its_line_above_once_it_has_ended(start: Start) -> None:
+    program = start(f"""
 with poolbar.ThreadPoolExecutor(1) as outer:
-    for number in outer.map(nap, [0.7] * 2, "AB", desc="Outer"):
-        {POOL.strip()} list(executor.map(nap, [0.14] * 10, desc=f"Inner {{number}}"))
+    for name in outer.map(wait_for, ["script.py", "B", "end"], [None] * 3, "ABC", desc="Outer"):
+        {POOL.strip()} list(executor.map(wait_for, ["script.py", f"after {{name}}"], desc=f"Inner {{name}}"))
 print("after")
 """)
-    assert names(shown.whole()) == ["Inner A", "Inner B", "Outer", "after"]
-    assert all("100%" in line for line in shown.lines()[:-1])
-    assert_no_ghosts(shown)
-    assert any(names(frame) == ["Outer", "Inner A"] for frame in shown.frames())
+    go(program, "after C")
+    program.until(lambda: names(program.whole()) == ["Outer", "Inner A"])
+    go(program, "after A")
+    program.until(lambda: names(program.whole()) == ["Inner A", "Outer"])
+    go(program, "B")
+    program.until(lambda: names(program.whole()) == ["Inner A", "Outer", "Inner B"])
+    go(program, "after B")
+    go(program, "end")
+    program.end()
+    assert names(program.whole()) == ["Inner A", "Inner B", "Outer", "after"]
+    assert all("100%" in line for line in program.whole()[:-1])
+    assert_no_ghosts(program)
 
 
 @pytest.mark.parametrize("first", [8, 14])
