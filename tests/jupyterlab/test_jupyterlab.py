@@ -192,7 +192,12 @@ class Lab:
         self.page.locator(".lm-Menu-itemLabel").get_by_text(item, exact=True).click()
 
     def run_all(self) -> None:
-        self.choose("Run", "Run All Cells")
+        """Run all cells. JupyterLab does nothing where it is asked for that while it gets ready: it is asked again."""
+        for _ in range(5):
+            self.choose("Run", "Run All Cells")
+            if until(lambda: "[ ]" not in self.cell(0).locator(".jp-InputArea-prompt").inner_text(), 5):
+                return
+        raise AssertionError("no cell was run")
 
     def run_cell(self, number: int) -> None:
         self.cell(number).locator(".jp-InputArea-prompt").click()
