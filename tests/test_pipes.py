@@ -271,13 +271,13 @@ class FirstLarge:
     """Notices the first large message that is read or written by this process, and acts when it is on its way."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._readv, self._write = os.readv, os.write
+        self._readv, self._writev = os.readv, os.writev
         self._read = 0
         self.stop: int | None = None  # a worker to be stopped when the first half of a large result has come
         self.is_half_read = threading.Event()
         self.written_to: int | None = None  # the pipe into which a large argument is being written
         monkeypatch.setattr(os, "readv", self._note_read)
-        monkeypatch.setattr(os, "write", self._note_write)
+        monkeypatch.setattr(os, "writev", self._note_write)
 
     def _note_read(self, descriptor: int, buffers: Any) -> int:
         is_large = len(buffers[0]) > LARGE
@@ -289,10 +289,10 @@ class FirstLarge:
                 self.is_half_read.set()
         return count
 
-    def _note_write(self, descriptor: int, data: Any) -> int:
-        if len(data) > LARGE and self.written_to is None:
+    def _note_write(self, descriptor: int, buffers: Any) -> int:
+        if len(buffers[-1]) > LARGE and self.written_to is None:
             self.written_to = descriptor
-        return self._write(descriptor, data)
+        return self._writev(descriptor, buffers)
 
     def is_half_written(self) -> bool:
         """Tell whether a large argument fills a pipe, and its writer waits."""
