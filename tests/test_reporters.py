@@ -133,14 +133,19 @@ def test_many_changes_are_reported_ten_times_a_second_at_most() -> None:
 
 
 class Broken(Heard):
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.error = error
+
     def ended(self, progress: Progress) -> None:
         super().ended(progress)
-        raise ZeroDivisionError("no screen")
+        raise self.error("no screen")
 
 
-def test_a_reporter_that_raises_is_left_alone_and_the_work_goes_on() -> None:
-    broken = Broken()
-    with pytest.warns(RuntimeWarning, match="poolbar shows no progress: ZeroDivisionError: no screen"):  # noqa: SIM117
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_reporter_that_raises_is_left_alone_and_the_work_goes_on(error: type[BaseException]) -> None:
+    broken = Broken(error)
+    with pytest.warns(RuntimeWarning, match=f"poolbar shows no progress: {error.__name__}: no screen"):  # noqa: SIM117
         with poolbar.ThreadPoolExecutor(1, progress=broken) as executor:
             assert len(list(executor.map(tasks.nap, [0.1] * 4))) == 4
     assert [name for name, _ in broken.calls] == ["started", "ended"]

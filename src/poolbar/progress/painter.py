@@ -70,7 +70,9 @@ class _Show:
         # A screen that is gone, an option that tqdm does not know: the bar is off, the work goes on.
         try:
             self.tally.context.copy().run(act)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # one that wants to exit would end the painter's thread, and no bar would be drawn again
             self.reporter = None
             warnings.warn(f"poolbar shows no progress: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=1)
 
