@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from conftest import start
 
 import poolbar
 from poolbar.progress import bar
@@ -28,6 +29,7 @@ from poolbar.workers import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 METHODS = pytest.mark.parametrize("method", ["loky", "loky_init_main", "spawn", "forkserver", "fork"])
 
@@ -755,3 +757,34 @@ def test_a_lock_of_multiprocessing_may_be_set_for_bars(monkeypatch: pytest.Monke
     finally:
         tqdm.set_lock(before)
     assert terminal.getvalue().count("said here\n") == 4
+
+
+# --- tasks that are never silent
+
+
+def print_on(path: str | None) -> str | None:
+    """Print until there is a file; without a path take a microsecond."""
+    while path is not None and not os.path.exists(path):
+        for _ in range(5000):
+            print("line")
+    return path
+
+
+def test_a_task_that_prints_all_the_time_is_ended_when_its_time_is_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with poolbar.ProcessPoolExecutor(1, task_timeout=0.5) as executor:
+        late = executor.submit(print_on, str(tmp_path / "never"))
+        assert isinstance(late.exception(12), poolbar.TaskTimeout)
+        assert executor.submit(say, 1).result(20) == 1
+    assert set(capsys.readouterr().out.splitlines()) == {"line", "task 1"}
+
+
+def test_a_task_that_prints_all_the_time_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with poolbar.ProcessPoolExecutor(2) as executor:
+        start(executor, 2)
+        results = executor.map(print_on, [str(gate), *[None] * 19], chunksize=10, ordered=False, timeout=12)
+        try:
+            assert [next(results) for _ in range(19)] == [None] * 19
+        finally:
+            gate.touch()
+        assert list(results) == [str(gate)]

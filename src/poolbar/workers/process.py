@@ -235,7 +235,6 @@ class ProcessWorker:
             if patience is not None and not self._outcomes.is_readable(patience):
                 patient.look()
                 continue
-            patient.heard()
             data = receive()
             size = len(data)
             message = loads(data)
@@ -243,7 +242,9 @@ class ProcessWorker:
             kind, number = message[:2]
             if kind == messages.EVENTS:
                 sink.happened(number)
+                patient.heard_events()
                 continue
+            patient.heard()
             if number != self._outgoing.number:
                 continue  # tasks given back after their batch had ended: the lane has them already
             if kind == messages.GIVEN_BACK:

@@ -66,26 +66,40 @@ class Watch:
         self._seen: int | None = None  # the task that was running at the last look; None: none,
         self._since = time.monotonic()  # and since when that is so
         self._wait_ends = self._since
+        self._next_look: float | None = None
 
     def heard(self) -> None:
-        """Hear that a message has come."""
+        """Hear that an outcome has come."""
         self._looks, self._ask_at = 0, 1
+        self._next_look = None
+
+    def heard_events(self) -> None:
+        """Hear that something else has come: the task may go on for long, and never be silent."""
+        if self._next_look is not None and time.monotonic() >= self._next_look:
+            self.look()
 
     def patience(self) -> float | None:
         """Return for how many seconds to wait for a message before the next look; None: until it comes."""
-        seconds = OVERDUE_SECONDS if self._may_ask() else None
-        if self._limit is None:
-            return seconds
-        look = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
-        if self._seen is not None:
-            look = min(look, max(0.0, self._since + self._limit - time.monotonic()))
-        if seconds is not None:
-            look = min(look, seconds)
-        self._wait_ends = time.monotonic() + look
+        look = OVERDUE_SECONDS if self._may_ask() else None
+        if self._limit is None and look is None:
+            return None
+        now = time.monotonic()
+        if self._limit is not None:
+            seconds = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+            if self._seen is not None:
+                seconds = min(seconds, max(0.0, self._since + self._limit - now))
+            look = seconds if look is None else min(look, seconds)
+        assert look is not None  # one of the two is
+        if self._next_look is None:
+            self._next_look = now + look
+        else:
+            look = max(0.0, min(look, self._next_look - now))
+        self._wait_ends = now + look
         return look
 
     def look(self) -> None:
-        """Do what is to be done after so long a silence."""
+        """Do what is to be done after so long without an outcome."""
+        self._next_look = None
         if self._may_ask():
             self._ask()
         if self._limit is not None:
