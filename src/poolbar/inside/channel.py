@@ -28,7 +28,7 @@ PIPE_BYTES = 1 << 19
 _F_SETPIPE_SZ = 1031  # Linux; in the fcntl module from Python 3.10 on some builds only
 _JOINED_BYTES = 16384  # up to this, copying the message behind its length is cheaper than a system call for two pieces
 
-PIPE_BUF = getattr(select, "PIPE_BUF", 0)
+_WHOLE_BYTES = getattr(select, "PIPE_BUF", 0) - _HEAD  # up to this, a message is not split: it fits into the pipe, or does not
 
 Data = bytes | bytearray | memoryview
 
@@ -55,18 +55,25 @@ class Sender:
         A signal handler may raise in the middle, in a worker's main thread: then the message is written first, or, if that is
         not possible, before the next one.
         """
+        head = _LENGTH.pack(len(data))
         if self._unsent is not None:
             self._finish()
-        head = _LENGTH.pack(len(data))
+        elif len(data) <= _WHOLE_BYTES:
+            try:
+                os.write(self._fd, head + data)  # POSIX writes it whole, or not at all
+            except BlockingIOError:
+                pass
+            else:
+                return
         self._unsent = ([head + data] if len(data) <= _JOINED_BYTES else [head, data]), []
         self._finish()
 
     def send_if_there_is_room(self, data: bytes) -> bool:
         """Write a short message, all of it, or nothing where the pipe is full. Tells which."""
-        if self._unsent is not None or _HEAD + len(data) > PIPE_BUF:
+        if self._unsent is not None or len(data) > _WHOLE_BYTES:
             return False
         try:
-            os.write(self._fd, _LENGTH.pack(len(data)) + data)  # not more than PIPE_BUF: POSIX does not split it
+            os.write(self._fd, _LENGTH.pack(len(data)) + data)
         except BlockingIOError:
             return False
         return True

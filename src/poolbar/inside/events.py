@@ -51,7 +51,6 @@ class Events:
     The parent reads while a batch runs: between batches events wait here, for a full pipe would stop the thread that prints.
 
     Attributes:
-        is_ending: the process is about to end.
         is_off: this is a child that a task has forked: nothing it says is for the parent.
     """
 
@@ -65,7 +64,7 @@ class Events:
         self._credit = float(MOST_AT_ONCE)
         self._credited_at = monotonic()
         self._is_heard = True  # the parent reads
-        self.is_ending = False
+        self._is_ending = False
         self._has_thread = False  # that sends what waits, after a period
         self._wake = Lock()
         self._wake.acquire()
@@ -84,7 +83,7 @@ class Events:
             if not self._is_heard:
                 if len(self._waiting) > MOST_WAITING:
                     del self._waiting[:DROPPED]
-            elif self.is_ending or len(self._waiting) >= MOST_TOGETHER or self._has_credit():
+            elif self._is_ending or len(self._waiting) >= MOST_TOGETHER or self._has_credit():
                 self._write()
             else:
                 self._send_soon()
@@ -183,7 +182,7 @@ class Events:
 
     def end(self) -> None:
         """Send all at once from now on: the process is about to end, and no other thread sends anything then."""
-        self.is_ending = True
+        self._is_ending = True
         self.listen(True)
 
 

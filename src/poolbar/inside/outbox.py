@@ -248,7 +248,6 @@ class Outbox:
 
     def end(self) -> None:
         """Say what is left to say: the worker is about to end, and the parent reads until it has."""
-        self.end_lines()
         self.events.end()
 
     def ready(self, pid: int) -> None:

@@ -97,6 +97,8 @@ class _Server:
             except (EOFError, OSError):
                 return
             if not data:
+                if self.relay is not None:
+                    self.relay.streams.end()
                 self.outbox.end()
                 return
             message = loads(data)

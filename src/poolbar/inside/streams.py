@@ -52,21 +52,17 @@ class _Lines(io.RawIOBase):
             self._send(whole)
         return len(text)
 
-    def flush(self) -> None:
-        """Send an unfinished line if the process is about to end."""
-        super().flush()
-        if self._events.is_ending:
-            self._end_part()
-
     def end_line(self) -> None:
         """Send an unfinished line: the task is over."""
         try:
             self.text.flush()
         except ValueError:
             pass  # it was closed, or detached from this
-        self._end_part()
+        if self._part:
+            self.send_part()
 
-    def _end_part(self) -> None:
+    def send_part(self) -> None:
+        """Send an unfinished line, of which this has a part."""
         if self._part:
             whole, self._part = self._part + b"\n", b""
             self._send(whole)
@@ -117,6 +113,12 @@ class Streams:
         """Send unfinished lines."""
         for lines in self._lines:
             lines.end_line()
+
+    def end(self) -> None:
+        """Send unfinished lines; from now on whenever a stream is flushed, which is the last that Python does with it."""
+        for lines in self._lines:
+            lines.end_line()
+            lines.flush = lines.send_part  # type: ignore[method-assign]
 
     def renew(self) -> None:
         """Make them as good as new."""
