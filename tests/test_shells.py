@@ -25,7 +25,7 @@ def start() -> Iterator[Start]:
 TYPED = [
     "import poolbar, os, sys, time",
     "pool = poolbar.ProcessPoolExecutor(2)",
-    "def task(number): print('task', number, os.getpid() == parent); time.sleep(0.2); return number",
+    "def task(number): print('task', number, os.getpid() == parent); time.sleep(0.3); return number",
     "",
     "parent = os.getpid()",
     "sum(pool.map(task, range(6)))",
@@ -93,7 +93,7 @@ parent = os.getpid()
 
 def task(number):
     print("task", number, os.getpid() == parent)
-    time.sleep(0.2)
+    time.sleep(0.3)
     return number
 
 with poolbar.ProcessPoolExecutor(2) as executor:
@@ -121,18 +121,27 @@ def test_in_ipython_a_bar_lives_on_from_cell_to_cell_and_ends_at_the_exit(start:
     program = start(tmp_path, *arguments, echo=True, size=(120, 80), IPYTHONDIR=str(tmp_path))
 
     typed = [
-        "import poolbar, time; pool = poolbar.ProcessPoolExecutor(2, desc='Calls'); nap = time.sleep",
-        "for _ in poolbar.as_completed([pool.submit(nap, 0.2) for _ in range(8)]): pass",
-        "",
-        "nap(0.3)",
-        "for _ in poolbar.as_completed([pool.submit(nap, 0.2) for _ in range(8)]): print('ended')",
-        "",
-        "nap(0.3)",
+        "import poolbar, time; from tqdm import tqdm; pool = poolbar.ProcessPoolExecutor(2, desc='Calls'); nap = time.sleep",
+        "settle = lambda: [nap(0.01) for _ in iter(lambda: any(getattr(bar, 'is_up', 0) for bar in tqdm._instances), False)]",
+        *["_ = [print('ended') for _ in poolbar.as_completed([pool.submit(nap, 0.3) for _ in range(6)])]; settle()"] * 2,
     ]
     type_in(program, "ipython", typed)
-    assert program.lines().count("ended") == 8
+    assert program.lines().count("ended") == 12
     program.type(b"exit()" + enter)
     program.end(LIMIT)
     assert program.code() == 0
-    assert re.match(r"Calls: 100%\|.*\| 16/16 ", program.lines()[-1])
+    assert re.match(r"Calls: 100%\|.*\| 12/12 ", program.lines()[-1])
     assert b"Warning" not in program.raw
+
+
+@pytest.mark.xfail(strict=False, reason="nothing tells poolbar that a shell prompts: the bar is on the prompt's line")
+@pytest.mark.parametrize("wait", ["; poolbar.wait(futures) and None", ""], ids=["have just ended", "still run"])
+def test_the_bar_of_submits_is_out_of_the_prompts_way_where_they(start: Start, tmp_path: Path, wait: str) -> None:
+    program = start(tmp_path, "-q", echo=True, size=(120, 80))
+    type_in(program, "python", ["import poolbar, time; pool = poolbar.ProcessPoolExecutor(2)"])
+    prompts = program.raw.count(b">>>")
+    program.type(f"futures = [pool.submit(time.sleep, 0.6) for _ in range(4)]{wait}\n".encode())
+    program.until(lambda: b"task/s" in program.raw and program.raw.count(b">>>") > prompts)
+    program.type(b"poolbar.wait(futures) and time.sleep(0.3); print('do' + 'ne')\n")
+    program.until(lambda: "done" in program.lines())
+    assert ">>> poolbar.wait(futures) and time.sleep(0.3); print('do' + 'ne')" in program.lines()
