@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import start
+from conftest import start, until
 
 import poolbar
 from poolbar.progress import bar
@@ -736,6 +736,27 @@ def test_odd_numbers_in_bars_of_tasks_stop_nothing(kind: str, monkeypatch: pytes
         executor.submit(draw_oddly, kind).result(20)
     assert "worker 1: " in terminal.getvalue()
     assert "100%" in terminal.getvalue().rsplit("\r", 1)[-1]
+
+
+def test_a_print_while_another_thread_makes_a_bar_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tqdm import tqdm
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(bar, "FIRST_SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)  # else there is a thread more from the first on
+    with poolbar.ThreadPoolExecutor(1, progress=True) as executor:
+        shown = threading.Event()
+        running = executor.submit(shown.wait, 20)
+        assert until(lambda: "running=1" in terminal.getvalue())
+        made = tqdm.__new__(tqdm)  # as far as it is made when another thread may go on
+        try:
+            print("said", file=sys.stderr)
+        finally:
+            tqdm._instances.discard(made)
+            shown.set()
+        assert running.result(20)
+    assert "said\n" in terminal.getvalue()
 
 
 def test_a_lock_of_multiprocessing_may_be_set_for_bars(monkeypatch: pytest.MonkeyPatch) -> None:

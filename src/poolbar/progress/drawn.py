@@ -59,7 +59,8 @@ class _Terminal:
         return ask is None or bool(ask())  # a lock that does not tell may be this thread's
 
     def _bars(self) -> list[Any]:
-        return [bar for bar in self._tqdm._instances if not bar.gui and hasattr(bar, "start_t") and is_terminal(bar.fp)]
+        # What a bar has last is asked for first: one that another thread is making has nothing yet.
+        return [bar for bar in self._tqdm._instances if hasattr(bar, "start_t") and not bar.gui and is_terminal(bar.fp)]
 
     def has_own(self) -> bool:
         """Tell whether there is a bar of ours."""
