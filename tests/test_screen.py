@@ -215,6 +215,30 @@ print("after")
     assert program.whole()[-1] == "after"
 
 
+def test_a_bar_that_pauses_in_the_middle_of_a_line_leaves_the_line_and_does_not_come_back(start: Start) -> None:
+    program = start("""
+with poolbar.ThreadPoolExecutor(1) as executor:
+    future = executor.submit(wait_for, "gate")
+    wait_for("begin")
+    print("half", end="")
+    future.result()
+    nap(0.4)  # by then it has been seen that nothing runs
+    print(" whole")
+    note("told", 1)
+    wait_for("end")
+""")
+    program.until(program.bars)
+    go(program, "begin")
+    program.until(lambda: program.whole() == ["half"])
+    go(program)
+    program.until(lambda: program.noted("told"))
+    program.until(lambda: program.whole()[0] == "half whole")
+    assert program.whole() == ["half whole"]
+    go(program, "end")
+    program.end()
+    assert names(program.whole()) == ["half whole", ""]
+
+
 def test_no_bar_is_drawn_while_input_waits(start: Start) -> None:
     program = start("""
 import threading

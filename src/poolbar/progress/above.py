@@ -153,7 +153,15 @@ def clear() -> None:
     screen = _Streams.screen
     if screen is not None:
         with screen.lock:
-            screen.take_off()
+            if is_mid_line():
+                _Streams.off.clear()
+            else:
+                screen.take_off()
+
+
+def leave_off(gone: Any) -> None:
+    """Do not put a bar back that is off the screen. The lock is held."""
+    _Streams.off[:] = [bar for bar in _Streams.off if bar is not gone]
 
 
 @contextmanager

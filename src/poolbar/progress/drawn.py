@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +175,17 @@ def _honest(base: Any) -> Callable[..., Any]:
             self.is_up = True
             return drawn
 
-        def clear(self, *args: Any, **kwargs: Any) -> None:
-            if self.is_up or not self.is_in_terminal:
-                super().clear(*args, **kwargs)
-            self.is_up = False
+        def clear(self, nolock: bool = False) -> None:
+            if self.disable or not self.is_in_terminal:
+                super().clear(nolock)
+                self.is_up = False
+                return
+            with nullcontext() if nolock else self.get_lock():
+                if above.is_mid_line():  # it is off, and stays so; the line is somebody's
+                    above.leave_off(self)
+                elif self.is_up:
+                    super().clear(nolock=True)
+                self.is_up = False
 
         @staticmethod
         def format_meter(n: float, total: float | None, *args: Any, **kwargs: Any) -> str:
