@@ -60,6 +60,11 @@ PROGRESS_WORDS = ("auto", "bar", "log", "off", "json")
 REPORTER_METHODS = ("started", "added", "ended", "event", "finished")
 
 
+def is_reporter(value: Any) -> bool:
+    """Tell whether an object, not a class, has a reporter's methods."""
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in REPORTER_METHODS)
+
+
 def _switch(value: Any) -> bool:
     return value if isinstance(value, bool) else _SWITCH[value.lower()]
 
@@ -70,8 +75,7 @@ def _progress(value: Any) -> Any:
     if isinstance(value, (bool, str)):
         word = value.lower() if isinstance(value, str) and value.lower() in PROGRESS_WORDS else None
         return word or ("bar" if _switch(value) else "off")
-    is_reporter = all(callable(getattr(value, name, None)) for name in REPORTER_METHODS)
-    if not (is_reporter or callable(value)):
+    if not (is_reporter(value) or callable(value)):
         raise TypeError
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .._settings import REPORTER_METHODS
+from .._settings import is_reporter
 from .place import cell, is_terminal
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def reporter_maker(wish: Any, tqdm_options: dict[str, Any], *, inside_worker: bo
         from .json_lines import JsonLines
 
         return lambda: JsonLines(wish.removeprefix(JSON).removeprefix(":") or None)
-    if not isinstance(wish, (str, type)) and all(callable(getattr(wish, name, None)) for name in REPORTER_METHODS):
+    if is_reporter(wish):
         return lambda: wish
     from .bar import Bar
 
