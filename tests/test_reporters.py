@@ -308,9 +308,11 @@ def test_json_lines_tell_of_each_run_and_their_fields_are_those_that_are_documen
         futures = [executor.submit(tasks.fail) for _ in range(3)]
         poolbar.wait(futures)
     lines = [json.loads(text) for text in path.read_text().splitlines()]
-    assert {tuple(told) for told in lines} == {
-        ("state", "run", "desc", "unit", "total", "done", "failed", "retried", "cancelled", "running", "seconds", "rate", "eta")
-    }
+    counts = ("run", "desc", "unit", "total", "done", "failed", "retried", "cancelled", "running")
+    assert {tuple(told) for told in lines} == {("state", *counts, "seconds", "rate", "eta", "choice", "advice")}
+    choice = lines[-1]["choice"]
+    assert set(choice) == {"kind", "workers", "reason", "figures", "rates"}
+    assert (choice["kind"], choice["workers"]) == ("thread", 1)
     for run_number in {told["run"] for told in lines}:
         own = [told for told in lines if told["run"] == run_number]
         assert [told["state"] for told in own] == ["running"] * (len(own) - 1) + ["finished"]

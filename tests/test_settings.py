@@ -30,6 +30,9 @@ GOOD: dict[str, st.SearchStrategy[tuple[Any, str, Any]]] = {
     "relay": st.tuples(st.booleans(), st.sampled_from([("on", True), ("off", False), ("NO", False)])).map(
         lambda t: (t[0], *t[1])
     ),
+    "thread_safe": st.tuples(st.booleans(), st.sampled_from([("on", True), ("1", True), ("off", False)])).map(
+        lambda t: (t[0], *t[1])
+    ),
     "idle_seconds": st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1])),
     "retries": st.tuples(st.integers(0, 9), st.integers(0, 9).map(str)).map(lambda t: (*t, int(t[1]))),
     "task_timeout": (above := st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1]))),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._executor import shutdown_warm_workers as shutdown_warm_workers
     from ._presets import ProcessPoolExecutor as ProcessPoolExecutor
     from ._presets import ThreadPoolExecutor as ThreadPoolExecutor
+    from ._thread_safe import thread_safe as thread_safe
     from .inside.bars import report as report
     from .progress import Event as Event
     from .progress import Progress as Progress
@@ -48,6 +49,7 @@ _PLACES = {
     "ProcessPoolExecutor": "poolbar._presets",
     "ThreadPoolExecutor": "poolbar._presets",
     "shutdown_warm_workers": "poolbar._executor",
+    "thread_safe": "poolbar._thread_safe",
     "report": "poolbar.inside.bars",
     "Reporter": "poolbar.progress",
     "Progress": "poolbar.progress",

@@ -2,7 +2,7 @@
 
 One lock guards it. Callers of submit and map, lanes and callbacks take it, for microseconds: no code of the user's runs under it,
 no pipe is written, nothing is waited for. A lane with nothing to do sleeps on a lock of its own, ``wake``; whoever
-takes it off ``_idle`` releases that lock.
+takes it off the list of idle ones releases that lock.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._calls import Call, Calls
+from ._hands import BUSY, COMING, IDLE, LEAVING, Hand, Hands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ._batch import Batch
     from ._function import Function
+    from ._nature import Nature
     from .progress import Tally
 
 
@@ -48,51 +50,35 @@ class Entry(Protocol):
         """Let what was not started end with an error, a fresh one each. What is returned is called without the lock."""
 
 
-class Hand(Protocol):
-    """What the backlog knows of a lane."""
-
-    wake: _thread.LockType
-    state: str
-    limit: int | None
-
-
 LOOK_SECONDS = 0.005
 """How often an idle lane looks for items while a caller pulls an iterator."""
 
-# The states of a lane, as the backlog counts them.
-COMING = "coming"  # its worker is starting, or it delivers the last outcomes of a batch: it will take work by itself
-ROUSED = "roused"  # woken, and not here yet
-BUSY = "busy"
-IDLE = "idle"
-
-
-def rouse(lane: Hand) -> None:
-    """Let a lane look at the backlog again. Harmless where it is awake: it looks once too often."""
-    try:
-        lane.wake.release()
-    except RuntimeError:
-        pass  # it has been roused already, and is not here yet
-
 
 class Backlog:
-    """What waits, and the lanes that wait for it."""
+    """What waits, and the lanes that wait for it.
 
-    def __init__(self, most_lanes: int, start_lane: Callable[[], None]) -> None:
+    Args:
+        kinds: of workers, and how many there may be of each.
+        start_lane: starts one more.
+        most_in_flight: batches of all kinds at a time; None: as many as there are lanes.
+    """
+
+    def __init__(self, kinds: Mapping[str, int], start_lane: Callable[[Hands], None], most_in_flight: int | None = None) -> None:
         self.lock = threading.Lock()
-        self.most_lanes = most_lanes
-        self._start_lane = start_lane
+        self.hands = {kind: Hands(kind, most, start_lane) for kind, most in kinds.items()}
         self._entries: deque[Any] = deque()
         self._appended = 0  # entries so far
-        self._idle: list[Hand] = []  # the last to fall asleep is woken first: its worker's caches are warm
-        self._coming = 0
-        self._roused = 0
-        self._delivering: set[int] = set()  # threads of lanes that deliver a batch's last outcomes, perhaps in a callback
-        self.lanes = 0
+        self._most_in_flight = most_in_flight
         self.in_flight = 0  # batches that lanes hold
         self.done = 0  # tasks whose outcome was delivered
         self.closed = False
         self.is_dropped = False  # what had not started was dropped: so is what comes back
         self.broken: str | None = None
+
+    @property
+    def lanes(self) -> int:
+        """Return how many lanes there are, of all kinds."""
+        return sum(hands.lanes for hands in self.hands.values())
 
     # --- what callers do
 
@@ -106,8 +92,9 @@ class Backlog:
             calls = Calls(function, form, tally)
             calls.tasks.append(call)
             self._append(calls)
-        if self._idle or self.lanes < self.most_lanes:
-            self._rouse(1)
+        hands = self.hands[function.kind]
+        if hands.are_free():
+            self._rouse(hands, 1)
 
     def _append(self, entry: Entry) -> None:
         entry.order = self._appended
@@ -122,103 +109,89 @@ class Backlog:
     def came(self, run: Entry) -> None:
         """Note that tasks of a run have become available. The lock is held."""
         available = run.available()
-        if available and (self._idle or self.lanes < self.most_lanes):
-            self._rouse(run.function.pace.batches(available, self.most_lanes))
+        hands = self.hands[run.function.kind]
+        if available and hands.are_free():
+            self._rouse(hands, run.function.pace.batches(available, hands.most))
 
-    def _rouse(self, hands: int) -> None:
-        idle = self._idle
-        while hands and idle and self._more_than(self._roused):
-            self._wake_one()
-            hands -= 1
-        coming = self._coming
-        if hands and threading.get_ident() in self._delivering:
-            coming -= 1  # this is a callback of that lane: it may be about to wait for what it has just submitted
-        while hands and self.lanes < self.most_lanes and self._more_than(self._roused + coming):
-            self.lanes += 1
-            self._coming += 1
-            coming += 1
-            try:
-                self._start_lane()
-            except KeyboardInterrupt:
-                raise  # it was held back until the lane had started
-            except BaseException:
-                self.lanes -= 1
-                self._coming -= 1
-                raise
-            hands -= 1
+    def _rouse(self, hands: Hands, count: int) -> None:
+        hands.rouse(count, lambda tasks: self._more_than(hands.kind, tasks))
 
-    def _more_than(self, tasks: int) -> bool:
+    def _more_than(self, kind: str, tasks: int) -> bool:
         for entry in self._entries:
-            tasks -= entry.available()
-            if tasks < 0:
-                return True
+            if entry.function.kind == kind:
+                tasks -= entry.available()
+                if tasks < 0:
+                    return True
         return False
+
+    def most_lanes(self, function: Function) -> int:
+        """Return how many lanes at most share the tasks of a function."""
+        return self.hands[function.kind].most
 
     # --- what lanes do
 
     def take(self, lane: Hand) -> Batch | None:
-        """Return the next batch for a lane; wait for one. None: there will be none."""
+        """Return the next batch for a lane; wait for one. None: there will be none, or the lane is one too many."""
+        hands = lane.hands
         while True:
             with self.lock:
-                batch = self._next(lane.limit)
+                batch = self._next(lane)
                 if batch is not None:
-                    self._arrived(lane, BUSY)
+                    hands.arrived(lane, BUSY)
                     self.in_flight += 1
-                    if self._idle:
-                        if self._more_than(0):
-                            self._rouse(1)
-                        elif self._is_pulled():
-                            self._wake_one()  # to look in this lane's place
+                    if hands.are_some_idle():
+                        if self._more_than(hands.kind, 0):
+                            self._rouse(hands, 1)
+                        elif self._is_pulled(hands):
+                            hands.wake_one()  # to look in this lane's place
                     return batch
                 if not self._lie_down(lane):
                     return None
             self._sleep(lane)
 
     def wait_for_work(self, lane: Hand) -> bool:
-        """Wait until there is work, for a lane that has no worker yet. False: there will be none."""
+        """Wait until there is work, for a lane that has no worker yet. False: there will be none, or the lane is one too many."""
         while True:
             with self.lock:
-                if self._more_than(0):
-                    self._arrived(lane, COMING)
+                if not lane.hands.are_too_many() and self._more_than(lane.hands.kind, 0):
+                    lane.hands.arrived(lane, COMING)
                     return True
                 if not self._lie_down(lane):
                     return False
             self._sleep(lane)
 
     def _lie_down(self, lane: Hand) -> bool:
+        hands = lane.hands
         if self._is_over():
-            self._arrived(lane, BUSY)
+            hands.arrived(lane, BUSY)
             self._wake_all()
             return False
-        self._arrived(lane, IDLE)
-        if lane not in self._idle:
-            self._idle.append(lane)
+        if hands.are_too_many():
+            hands.arrived(lane, LEAVING)
+            return False
+        hands.arrived(lane, IDLE)
         return True
 
     def _sleep(self, lane: Hand) -> None:
         # While a caller pulls an iterator, items come without notice: it may block in the next one for long.
+        hands = lane.hands
         with self.lock:
-            seconds = LOOK_SECONDS if self._is_pulled() else -1
+            seconds = LOOK_SECONDS if self._is_pulled(hands) else -1
         while not lane.wake.acquire(timeout=seconds):
             with self.lock:
-                if lane.state == IDLE and self._more_than(0):
+                if lane.state == IDLE and self._more_than(hands.kind, 0):
                     return
-                seconds = LOOK_SECONDS if self._is_pulled() else -1
+                seconds = LOOK_SECONDS if self._is_pulled(hands) else -1
 
-    def _is_pulled(self) -> bool:
-        return any(entry.is_pulling for entry in self._entries)
+    def _is_pulled(self, hands: Hands) -> bool:
+        return any(entry.is_pulling and entry.function.kind == hands.kind for entry in self._entries)
 
-    def _wake_one(self) -> None:
-        lane = self._idle.pop()
-        lane.state = ROUSED
-        self._roused += 1
-        rouse(lane)
-
-    def watch(self) -> None:
+    def watch(self, run: Entry) -> None:
         """Have an idle lane look for items that come without notice: a caller is about to pull an iterator."""
         with self.lock:
-            if self._idle:
-                self._wake_one()
+            hands = self.hands[run.function.kind]
+            if hands.are_some_idle():
+                hands.wake_one()
 
     def _is_over(self) -> bool:
         # A batch in flight may give tasks back, and these may want several workers at once: lanes wait for it.
@@ -228,44 +201,41 @@ class Backlog:
             self._entries.popleft()  # dropped halfway, with nobody to find out
         return not self._entries
 
-    def _arrived(self, lane: Hand, state: str) -> None:
-        if lane.state == COMING:
-            self._coming -= 1
-            self._delivering.discard(threading.get_ident())
-        elif lane.state == ROUSED:
-            self._roused -= 1
-        elif lane.state == IDLE and lane in self._idle:
-            self._idle.remove(lane)  # it woke without having been taken off the list
-        if state == COMING:
-            self._coming += 1
-        lane.state = state
-
-    def _next(self, limit: int | None) -> Batch | None:
-        entries = self._entries
+    def _next(self, lane: Hand) -> Batch | None:
+        hands, entries = lane.hands, self._entries
+        if hands.are_too_many() or self.in_flight == self._most_in_flight:
+            return None
         position = 0
         while position < len(entries):
             entry = entries[position]
-            available = entry.available()
-            if available:
-                size = entry.function.pace.next_size(available, self.most_lanes)
-                batch: Batch = entry.take(size if limit is None else min(size, limit))
-                if entry.is_finished():
-                    del entries[position]
-                return batch
             if entry.is_finished():
                 del entries[position]
                 continue
-            entry.starve()
+            available = entry.available()
+            if entry.function.kind == hands.kind:
+                if available:
+                    return self._taken(position, available, lane)
+                entry.starve()
+            elif available and self._is_last_free_place():
+                return None  # it came before all that this lane could take
             position += 1
         return None
+
+    def _is_last_free_place(self) -> bool:
+        return self._most_in_flight is not None and self.in_flight + 1 == self._most_in_flight
+
+    def _taken(self, position: int, available: int, lane: Hand) -> Batch:
+        entry = self._entries[position]
+        size = entry.function.pace.next_size(available, lane.hands.most)
+        batch: Batch = entry.take(size if lane.limit is None else min(size, lane.limit))
+        if entry.is_finished():
+            del self._entries[position]
+        return batch
 
     def finishing(self, lane: Hand) -> None:
         """Note that the last outcomes of the lane's batch have come: it delivers them and then takes the next."""
         with self.lock:
-            if lane.state == BUSY:
-                self._coming += 1
-                self._delivering.add(threading.get_ident())
-                lane.state = COMING
+            lane.hands.finishing(lane)
 
     def learn(self, function: Function, tasks: int, seconds: float) -> None:
         """Note what tasks of a function took."""
@@ -280,6 +250,9 @@ class Backlog:
             drop = self._take_back(batch, batch.items[batch.done :], batch.done)
             if self._is_over():
                 self._wake_all()
+            elif self._most_in_flight is not None:
+                for hands in self.hands.values():  # there is a place again: perhaps for a worker of another kind
+                    self._rouse(hands, 1)
         if drop is not None:
             drop()
 
@@ -324,18 +297,45 @@ class Backlog:
             # Before all that came after it: what waits for it must not be started in its place.
             place = next((place for place, entry in enumerate(entries) if entry.order > source.order), len(entries))
             entries.insert(place, source)
-        self._rouse(tasks)
+        self._rouse(self.hands[source.function.kind], tasks)
         return None
 
-    def has_idle_lanes(self) -> bool:
-        """Tell whether a worker has nothing to do, or none has been started for it. Read without the lock: a hint."""
-        return bool(self._idle) or self.lanes < self.most_lanes
+    def has_idle_lanes(self, function: Function) -> bool:
+        """Tell whether a worker that could run a function has nothing to do, or none has been started for it. A hint: no lock."""
+        return self.hands[function.kind].are_free()
 
-    def lane_ended(self) -> bool:
+    def lane_ended(self, lane: Hand) -> bool:
         """Note that a lane is gone. True: it was the last."""
         with self.lock:
-            self.lanes -= 1
+            lane.hands.ended(lane)
             return self.lanes == 0
+
+    # --- the choice
+
+    def set_most(self, kind: str, most: int) -> None:
+        """Have so many lanes of a kind, at most."""
+        with self.lock:
+            hands = self.hands[kind]
+            hands.most = most
+            if hands.are_too_many():
+                hands.wake_all()  # those that are too many find out
+            self._rouse(hands, most)
+
+    def assign(self, nature: Nature, kind: str) -> None:
+        """Give the tasks of a nature that have not started, and those to come, to another kind of worker."""
+        with self.lock:
+            nature.kind = kind
+            hands = self.hands[kind]
+            self._rouse(hands, hands.most)
+
+    def busy(self, kind: str) -> int:
+        """Return how many lanes of a kind have a batch. Without the lock: a hint."""
+        return self.hands[kind].busy
+
+    def waiting(self, nature: Nature) -> int:
+        """Return how many tasks of a nature wait."""
+        with self.lock:
+            return sum(entry.available() for entry in self._entries if entry.function.nature is nature)
 
     # --- the end
 
@@ -370,8 +370,8 @@ class Backlog:
             act()
 
     def _wake_all(self) -> None:
-        while self._idle:
-            self._wake_one()
+        for hands in self.hands.values():
+            hands.wake_all()
 
     def cancel_all(self, *, spare_the_first: bool) -> None:
         """Drop all that was not started.
@@ -382,7 +382,7 @@ class Backlog:
         """
         with self.lock:
             self.is_dropped = True
-            first = self._first_calls(self._coming) if spare_the_first else []
+            first = self._first_calls(sum(hands.coming for hands in self.hands.values())) if spare_the_first else []
             rest = [entry.cancel() for entry in self._entries]
             self._entries.clear()
             self._entries.extend(first)

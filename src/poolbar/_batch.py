@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _messages as messages
 from ._shown import call_text, sealed_call_text
+from .inside.pickling import loads
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -25,6 +26,10 @@ class Source(Protocol):
 
     tally: Tally
     context: Context
+
+    @property
+    def handling_seconds(self) -> float:
+        """What each task costs the parent."""
 
     def ended(self, batch: Batch, values: list[Any], pickled: bool, size: int) -> None:
         """Take the values of the next tasks of ``batch``; as pickles, where ``pickled``. ``size`` is in bytes."""
@@ -119,11 +124,11 @@ class Batch:
             return (payload,), {}
         if self.form == messages.STARRED:
             return payload, {}
-        pair: tuple[tuple[Any, ...], dict[str, Any]] = payload
+        pair: tuple[tuple[Any, ...], dict[str, Any]] = loads(payload) if self.form == messages.SEALED else payload
         return pair
 
     def next_call(self) -> str:
         """Return the call of the next task in short form."""
-        if self.form == messages.SEALED and self.function.call is None:
+        if self.form == messages.SEALED:
             return sealed_call_text(self.function.name, self.source.payload(self, self.done))
         return call_text(self.function.name, *self.arguments(self.done))

@@ -38,6 +38,7 @@ class Calls:
         self._tries: dict[tuple[Future[Any], bool], int] = {}  # of tasks whose worker died: started or not, how often
 
     is_pulling = False
+    handling_seconds = 8e-6  # what each of them costs the parent
 
     def available(self) -> int:
         """Return how many tasks wait."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import _backlog
 from ._backlog import Backlog
 from ._errors import BrokenExecutor
+from ._hands import rouse
 from ._interrupts import interrupts_deferred
 from ._lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
+    from ._hands import Hands
+    from ._judge import Judge
     from ._map import Run
-    from ._memory import Memory
+    from ._supply import Supply
     from .progress import Tally
     from .workers import Worker, WorkerFailed
 
@@ -39,29 +42,33 @@ MOST_FAILED_STARTS = 3
 
 
 class Crew:
-    """The lanes of an executor, with their backlog. Knows nothing of the executor, which may be dropped without a shutdown."""
+    """The lanes of an executor, with their backlog. Knows nothing of the executor, which may be dropped without a shutdown.
+
+    Args:
+        supplies: of workers, by their kind.
+        judge: decides which kind takes the tasks of a function.
+        thread_name_prefix: of the lanes' threads.
+        retries: how often a task is tried again whose worker died.
+        most_at_once: workers of all kinds that may be busy at a time; None: as many as there are.
+    """
 
     def __init__(
         self,
-        workers: int,
-        new_worker: Callable[[], Worker],
+        supplies: Mapping[str, Supply],
+        judge: Judge,
         *,
         thread_name_prefix: str,
-        one_at_a_time: bool = False,
-        tasks_per_worker: int | None = None,
-        spares: list[Worker] | None = None,
         retries: int = 0,
-        memory: Memory | None = None,
+        most_at_once: int | None = None,
     ) -> None:
-        self.backlog = Backlog(workers, self._start_lane)
-        self._new_worker = new_worker
-        self._spares = spares or []  # workers that were started ahead of their lanes
+        kinds = {kind: supply.most for kind, supply in supplies.items()}
+        self.backlog = Backlog(kinds, self._start_lane, most_at_once)
+        self.supplies = supplies
+        self.judge = judge
         self.thread_name_prefix = thread_name_prefix
-        self.tasks_per_worker = tasks_per_worker
-        self.most_tasks = 1 if one_at_a_time else tasks_per_worker
         self.retries = retries
-        self.memory = memory
         self.lanes: list[Lane] = []
+        self._numbers = itertools.count()
         self.failed_starts = 0  # in a row; written by lanes, a lost update costs one more try
         self.failed_at = 0.0  # when the last of them failed
         self.killed_since: float | None = None  # since when starting workers have been killed, one and all
@@ -72,23 +79,17 @@ class Crew:
         self._runs: set[Run] = set()  # runs that have tasks left to take; guarded by the backlog's lock
         _crews.add(self)
 
-    def _start_lane(self) -> None:
+    def _start_lane(self, hands: Hands) -> None:
         # Called with the backlog's lock held. A Ctrl-C comes before or after: a lane that is half started would be lost.
         with interrupts_deferred():
-            lane = Lane(self, len(self.lanes))
+            self.lanes = [lane for lane in self.lanes if not lane.has_ended]  # those that were too many
+            lane = Lane(self, next(self._numbers), hands)
             self.lanes.append(lane)
             try:
                 lane.thread.start()
             except BaseException:  # there is no room for another thread
                 self.lanes.remove(lane)
                 raise
-
-    def new_worker(self) -> Worker:
-        """Return a worker for a lane; it may have been started already."""
-        try:
-            return self._spares.pop()
-        except IndexError:
-            return self._new_worker()
 
     def kill_if_forced(self, worker: Worker) -> None:
         """Kill a worker that a lane has just taken, if ``kill`` may have looked for workers before it could see this one."""
@@ -97,8 +98,8 @@ class Crew:
 
     def end_spares(self) -> None:
         """End the workers that no lane has taken."""
-        while self._spares:
-            self._spares.pop().end(spent=True)
+        for supply in self.supplies.values():
+            supply.end_spares()
 
     def start_failed(self, error: WorkerFailed, began: float) -> bool:
         """Note that a worker did not start, which ``began`` to at that time. True: the executor is broken."""
@@ -152,7 +153,7 @@ class Crew:
         self.backlog.close()
         for lane in list(self.lanes):
             # All of them: a Ctrl-C may have come just when somebody had taken one off the idle list.
-            _backlog.rouse(lane)
+            rouse(lane)
 
     def abandon(self) -> None:
         """Let lanes end when all is done: the executor was dropped without a shutdown. From anywhere."""
@@ -193,9 +194,12 @@ class Crew:
 
         Raises:
             ValueError: the future is not of this executor.
+            RuntimeError: the task runs where it cannot be ended.
         """
         if self._is_callback():
             # It must not wait for what only lanes can do, for two might wait for each other.
+            for lane in list(self.lanes):
+                lane.end_task(future)  # a first try: where it is impossible, the lane says so now
             threading.Thread(target=self._kill_task, args=(future,), name="poolbar-kill", daemon=True).start()
             return True
         return self._kill_task(future)
@@ -227,7 +231,8 @@ class Crew:
         self.is_forced = True
         self._close()
         self.backlog.cancel_all(spare_the_first=False)
-        for worker in [*[lane.worker for lane in list(self.lanes)], *self._spares]:
+        spares = [worker for supply in self.supplies.values() for worker in supply.spares]
+        for worker in [*[lane.worker for lane in list(self.lanes)], *spares]:
             if worker is not None:
                 worker.kill(hard)
 
@@ -263,7 +268,7 @@ def drop_all() -> None:
 def forget_all() -> None:
     """In a forked child: the lanes are its parent's. Their executors here refuse work."""
     for crew in list(_crews):
-        crew.backlog = Backlog(1, lambda: None)
+        crew.backlog = Backlog({}, lambda _: None)
         crew.backlog.closed = True
         crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
         crew.lanes = []

@@ -2,38 +2,85 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING
 
+from ._choice import PROCESS, THREAD
 from ._crew import Crew
 from ._memory import Memory
+from ._supply import Supply
 from .workers.thread import ThreadWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from ._judge import Judge
     from ._options import Options
     from .workers import Worker
+    from .workers.plan import Plan
 
 
-def thread_crew(workers: int, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> Crew:
-    """Return a crew of threads."""
-    return Crew(workers, lambda: ThreadWorker(initializer, initargs), thread_name_prefix=name, one_at_a_time=True)
+def crew_of(asked: Options, judge: Judge, name: str) -> Crew:
+    """Return a crew. No worker is started yet, but for those that fork."""
+    supplies = {kind: _SUPPLIES[kind](asked, most, kind == judge.choice.kind) for kind, most in judge.kinds.items()}
+    most_at_once = asked.max_workers if len(supplies) > 1 else None
+    crew = Crew(supplies, judge, thread_name_prefix=name, retries=asked.retries, most_at_once=most_at_once)
+    judge.preside(crew.backlog)
+    return crew
 
 
-def process_crew(workers: int, name: str, asked: Options) -> tuple[Crew, bool]:
-    """Return a crew of processes, and whether ``__main__`` goes to them by value. Those that fork are started now."""
-    from .workers.plan import Plan, context_of
-    from .workers.process import ProcessWorker, warm_worker
+def _threads(asked: Options, workers: int, at_once: bool) -> Supply:
+    return Supply(lambda: ThreadWorker(asked.initializer, asked.initargs), workers, one_at_a_time=True)
 
-    idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
-    context = context_of(asked.start_method)
-    plan = Plan(context, asked.initializer, asked.initargs, workers, idle_seconds, asked.task_timeout, asked.relay)
-    spares: list[Worker] = []
-    if plan.method == "fork":
-        # As the standard library does: from one thread, before there are others that could hold a lock.
+
+def _processes(asked: Options, workers: int, at_once: bool) -> Supply:
+    maker = _ProcessMaker(asked, workers)
+    if at_once:
+        maker.plan()  # what is wrong with the initializer is said to the caller
+    return Supply(
+        maker.make,
+        workers,
+        tasks_per_worker=asked.max_tasks_per_child,
+        memory=None if asked.worker_memory_mb is None else Memory(asked.worker_memory_mb),
+        spares=maker.forked() if at_once and asked.method == "fork" else None,
+    )
+
+
+class _ProcessMaker:
+    """Makes worker processes, all from one plan. ``_lock`` is held while that is made (50 ms), by the first who needs it."""
+
+    def __init__(self, asked: Options, workers: int) -> None:
+        self._asked = asked
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._plan: Plan | None = None
+
+    def plan(self) -> Plan:
+        with self._lock:
+            if self._plan is None:
+                self._plan = self._made()
+            return self._plan
+
+    def _made(self) -> Plan:
+        from .workers.plan import Plan, context_of
+
+        asked = self._asked
+        idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
+        context = context_of(asked.start_method)
+        return Plan(context, asked.initializer, asked.initargs, self._workers, idle_seconds, asked.task_timeout, asked.relay)
+
+    def make(self) -> Worker:
+        from .workers.process import ProcessWorker, warm_worker
+
+        plan = self.plan()
+        return warm_worker(plan) or ProcessWorker(plan)
+
+    def forked(self) -> list[Worker]:
+        """Start all workers now, as the standard library does: from one thread, before others could hold a lock."""
+        from .workers.process import ProcessWorker
+
+        spares: list[Worker] = []
         try:
-            for _ in range(workers):
-                worker = ProcessWorker(plan)
+            for _ in range(self._workers):
+                worker = ProcessWorker(self.plan())
                 spares.append(worker)
                 worker.launch()
         except BaseException:  # a Ctrl-C: nobody else knows of these
@@ -41,13 +88,7 @@ def process_crew(workers: int, name: str, asked: Options) -> tuple[Crew, bool]:
                 spare.kill(hard=True)
                 spare.end(spent=True)
             raise
+        return spares
 
-    def new_worker() -> Worker:
-        return warm_worker(plan) or ProcessWorker(plan)
 
-    memory = None if asked.worker_memory_mb is None else Memory(asked.worker_memory_mb)
-    tasks = asked.max_tasks_per_child
-    crew = Crew(
-        workers, new_worker, thread_name_prefix=name, tasks_per_worker=tasks, spares=spares, retries=asked.retries, memory=memory
-    )
-    return crew, plan.main.by_value
+_SUPPLIES = {PROCESS: _processes, THREAD: _threads}

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _crew
 from . import _messages as messages
-from ._crews import process_crew, thread_crew
+from ._crews import crew_of
 from ._errors import BrokenExecutor, SettingError
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
-from ._function import Function, Functions, name_of
+from ._function import Functions, name_of
 from ._inputs import inputs_of
 from ._interrupts import interrupts_deferred, interrupts_held_off
+from ._judge import AutoJudge, FixedJudge
 from ._map import Run
 from ._options import options
-from ._settings import resolve
+from ._settings import BY_VALUE, resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
 from .inside.shared_main import Side
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ._choice import Choice
+    from ._judge import Judge
     from .progress import Reporter
 
 T = TypeVar("T")
@@ -44,13 +46,17 @@ class ProgressExecutor(Executor):
     """Runs calls in worker processes or threads, and shows how far they are.
 
     Args:
-        max_workers: workers at most. Default: the CPUs that this process may use; for threads 4 more, at most 32.
+        max_workers: workers at most. Default: the CPUs that this process may use, and with "auto" more for tasks that wait; for
+            threads 4 more, at most 32.
         mp_context: a multiprocessing context or the name of a start method; default loky's, which needs no
             ``if __name__ == "__main__"`` guard.
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
         max_tasks_per_child: tasks after which a worker process is replaced.
-        backend: "auto", "process" or "thread".
+        backend: "auto", "process" or "thread". Default "auto": processes, or threads where Python runs without a GIL; tasks
+            are measured as they run, and what would be faster is said, or done, where ``thread_safe`` allows it.
+        thread_safe: whether "auto" may run tasks in threads of this process. Default: those of functions with the decorator
+            ``poolbar.thread_safe``. What they change in this process, they change for all.
         progress: what shows it: True or "bar", "log", False or "off", "json", "json:PATH", a class with tqdm's interface, or a
             Reporter. Default "auto": the bar where stderr is a terminal or a notebook, else the log.
         relay: whether what tasks in worker processes print, log and warn of, and their tqdm bars, comes to this process.
@@ -80,6 +86,7 @@ class ProgressExecutor(Executor):
         *,
         max_tasks_per_child: int | None = None,
         backend: str | None = None,
+        thread_safe: bool | None = None,
         progress: bool | str | Reporter | Callable[..., Any] | None = None,
         relay: bool | None = None,
         desc: str | None = None,
@@ -95,13 +102,11 @@ class ProgressExecutor(Executor):
         self._options = options(self._fixed_kind, asked)
         self._number = next(_numbers)
         self._thread_name_prefix = thread_name_prefix or f"{type(self).__name__}-{self._number}"
-        self._chosen: Choice | None = None
-        # Made at the first submit or map; _making keeps two callers from making two.
-        self._making = threading.Lock()
+        # Made when they are first wanted; _making keeps two callers from making two.
+        self._making = threading.RLock()
+        self._judge: Judge | None = None
         self._crew: _crew.Crew | None = None
-        self._main_by_value = True
-        self._functions = Functions(main_by_value=True)
-        self._is_threads = False
+        self._main_by_value = self._options.method in BY_VALUE
         self._tally: Tally = Untold()
         self._cell: int | None = None  # of a notebook, in which these tasks were submitted
         self._is_shut = False
@@ -111,9 +116,14 @@ class ProgressExecutor(Executor):
     @property
     def choice(self) -> Choice:
         """What kind of worker was taken, how many at most, and why."""
-        if self._chosen is None:
-            self._chosen = self._options.choose()
-        return self._chosen
+        return self._the_judge().choice
+
+    def _the_judge(self) -> Judge:
+        with self._making:
+            if self._judge is None:
+                asked = self._options
+                self._judge = AutoJudge(asked) if asked.is_auto else FixedJudge(asked.choose())
+            return self._judge
 
     @property
     def _max_workers(self) -> int:  # dask, joblib and others read it
@@ -145,25 +155,18 @@ class ProgressExecutor(Executor):
             if self._crew is None:
                 if State.exiting or self._is_shut:
                     raise self._refusal()
-                self._is_threads = self.choice.kind == "thread"
                 join_before_children()
                 end_on_sigterm()
                 step_aside_for_tracebacks()
-                crew = self._new_crew()
+                judge = self._the_judge()
+                self._functions = Functions(self._main_by_value, judge)
+                crew = crew_of(self._options, judge, self._thread_name_prefix)
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
                 self._tally = crew.calls_tally = self._new_tally(crew, 0, self._options.desc)
                 self._cell = cell()
                 self._crew = crew
             return self._crew
-
-    def _new_crew(self) -> _crew.Crew:
-        asked, workers, name = self._options, self._max_workers, self._thread_name_prefix
-        if self._is_threads:
-            return thread_crew(workers, name, asked.initializer, asked.initargs)
-        crew, self._main_by_value = process_crew(workers, name, asked)
-        self._functions = Functions(self._main_by_value)
-        return crew
 
     def _open_crew(self) -> _crew.Crew:
         crew = self._crew
@@ -197,8 +200,9 @@ class ProgressExecutor(Executor):
         future: Future[T] = Future()
         payload: Any
         form = messages.SEALED
-        if self._is_threads:
-            function, payload = self._function_in_thread(fn), (args, kwargs)
+        crew.judge.look()
+        if crew.judge.is_in_thread(fn):
+            function, form, payload = self._functions.in_thread(fn), messages.PAIRED, (args, kwargs)
         else:
             try:
                 function = self._functions.get(fn)
@@ -222,10 +226,6 @@ class ProgressExecutor(Executor):
                 return future
         tally.cancelled(1)
         raise self._refusal()
-
-    def _function_in_thread(self, fn: Callable[..., Any]) -> Function:
-        # Nothing is remembered of it: a thread takes one task at a time, whatever its pace.
-        return Function(fn, name_of(fn))
 
     def _failed(self, future: Future[T], fn: Any, error: BaseException) -> Future[T]:
         from .workers.remote_errors import not_picklable
@@ -281,7 +281,8 @@ class ProgressExecutor(Executor):
         deadline = None if timeout is None else time.monotonic() + timeout
         crew = self._open_crew()
         inputs = inputs_of(iterables)
-        function = self._function_in_thread(fn) if self._is_threads else self._functions.get_for_run(fn)
+        crew.judge.look()
+        function = self._functions.get_for_run(fn)
         if chunksize is not None:
             function = function.in_batches_of(chunksize)
         length = inputs.length()
@@ -308,7 +309,7 @@ class ProgressExecutor(Executor):
         make = reporter_maker(asked.progress, asked.tqdm_options, inside_worker=Side.inside_worker)
         if make is None:
             return Untold()
-        tally = Tally(total, desc, asked.unit, crew.running)
+        tally = Tally(total, desc, asked.unit, crew.running, lambda: crew.judge.choice)
         painter.add(tally, make())
         crew.tallies.add(tally)
         return tally
@@ -370,8 +371,6 @@ class ProgressExecutor(Executor):
             return future.cancelled()
         if self._crew is None:
             raise ValueError(f"{future!r} is not of this executor")
-        if self._is_threads:
-            raise RuntimeError("a task that runs in a thread cannot be killed; it can in a worker process")
         return self._crew.kill_task(future)
 
     def terminate_workers(self) -> None:
@@ -410,12 +409,12 @@ class ProgressExecutor(Executor):
         name = type(self).__name__
         if self._crew is None:
             return f"<{name}: not started>" if not self._is_shut else f"<{name}: shut down>"
-        kind, workers, reason = self.choice
+        choice = self.choice
         backlog = self._crew.backlog
         waiting, running, done = backlog.figures()
         state = f"broken ({backlog.broken})" if backlog.broken else "shut down" if backlog.closed else "open"
         return (
-            f"<{name}: {state}, {backlog.lanes} of {workers} {kind} workers ({reason}), "
+            f"<{name}: {state}, {backlog.lanes} of {choice.workers} {choice.kind} workers ({choice.reason}), "
             f"{waiting} tasks waiting, {running} batches running, {done} tasks done>"
         )
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._batching import Pace
+from ._choice import THREAD
 from ._errors import NotPicklable, text_of
 from .inside.names import ModuleIsBeingImported, is_by_reference, refuse_while_importing
 from .inside.pickling import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ._nature import Nature
 
 MOST_REMEMBERED = 256
 """Functions whose pickle and pace an executor remembers."""
@@ -31,18 +34,22 @@ class Function:
 
     Attributes:
         id: by which workers know it.
-        call: the callable itself, for workers in this process; None where only the pickle is kept.
+        call: the callable itself, for workers in this process; None where these never run it.
         name: how messages call it.
-        sealed: its pickle, for worker processes.
+        sealed: its pickle, for workers elsewhere; None where these never run it.
         fresh: each task gets a copy of its own.
+        nature: what its tasks are like, and which kind of worker takes them.
         pace: how long its tasks take. The backlog's lock guards it.
         takes_atoms: its arguments have been atoms so far. Written by lanes; a stale value costs time, nothing else.
     """
 
-    __slots__ = ("call", "fresh", "id", "name", "pace", "sealed", "takes_atoms")
+    __slots__ = ("call", "fresh", "id", "name", "nature", "pace", "sealed", "takes_atoms")
 
-    def __init__(self, call: Callable[..., Any] | None, name: str, sealed: bytes | None = None, fresh: bool = False) -> None:
+    def __init__(
+        self, nature: Nature, call: Callable[..., Any] | None, name: str, sealed: bytes | None = None, fresh: bool = False
+    ) -> None:
         self.id = next(_ids)
+        self.nature = nature
         self.call = call
         self.name = name
         self.sealed = sealed
@@ -50,12 +57,34 @@ class Function:
         self.pace = Pace()
         self.takes_atoms = True
 
+    @property
+    def kind(self) -> str:
+        """Return which kind of worker takes its tasks now. The backlog's lock is held, or it is a hint."""
+        return self.nature.kind if self.sealed is not None else THREAD
+
     def in_batches_of(self, tasks: int) -> Function:
         """Return this function with a fixed size of batches; workers know it as the same."""
-        twin = Function(self.call, self.name, self.sealed, self.fresh)
+        twin = Function(self.nature, self.call, self.name, self.sealed, self.fresh)
         twin.id = self.id
         twin.pace = Pace(tasks)
         return twin
+
+    def for_run(self) -> Function:
+        """Return this function for a run, whose tasks share one copy in each worker."""
+        return Function(self.nature, self.call, self.name, self.sealed)
+
+
+class Natures(Protocol):
+    """Knows what the tasks of callables are like."""
+
+    def of(self, fn: Callable[..., Any]) -> Nature:
+        """Return what is known of the tasks of a callable."""
+
+    def may_run_in_thread(self, fn: Callable[..., Any]) -> bool:
+        """Tell whether a callable may ever be called in this process."""
+
+    def is_in_thread(self, fn: Callable[..., Any]) -> bool:
+        """Tell whether its tasks are for threads now, and nothing has to be pickled."""
 
 
 def name_of(fn: Any) -> str:
@@ -85,8 +114,9 @@ def seal(fn: Callable[..., Any], main_by_value: bool) -> bytes:
 class Functions:
     """The functions that one executor was given. Several threads may submit: two that meet make one too many, no harm."""
 
-    def __init__(self, main_by_value: bool) -> None:
+    def __init__(self, main_by_value: bool, natures: Natures) -> None:
         self._main_by_value = main_by_value
+        self._natures = natures
         self._shared: OrderedDict[Any, tuple[Function, tuple[Any, ...]]] = OrderedDict()
         self._latest: Function | None = None  # of those with state
 
@@ -104,11 +134,18 @@ class Functions:
 
     def get_for_run(self, fn: Callable[..., Any]) -> Function:
         """Return the function that a run of ``fn`` calls: one copy for each worker. Raises as ``seal`` does."""
+        if self._natures.is_in_thread(fn):
+            return self.in_thread(fn)
         function = self.get(fn)
-        return Function(None, function.name, function.sealed) if function.fresh else function
+        return function.for_run() if function.fresh else function
+
+    def in_thread(self, fn: Callable[..., Any]) -> Function:
+        """Return the function to call in this process for ``fn``, which may be anything."""
+        # Not remembered: a thread takes one task at a time, whatever its pace.
+        return Function(self._natures.of(fn), fn, name_of(fn))
 
     def _share(self, fn: Callable[..., Any]) -> Function:
-        function = Function(None, name_of(fn), seal(fn, self._main_by_value))
+        function = self._made(fn, seal(fn, self._main_by_value), fresh=False)
         self._shared[fn] = (function, _state(fn))
         if len(self._shared) > MOST_REMEMBERED:
             self._shared.popitem(last=False)
@@ -122,8 +159,12 @@ class Functions:
             return latest
         # A plain function has no state but its closure: what it changes of its globals is to be seen by later tasks.
         fresh = not (isinstance(fn, FunctionType) and fn.__closure__ is None)
-        self._latest = function = Function(None, name_of(fn), sealed, fresh)
+        self._latest = function = self._made(fn, sealed, fresh)
         return function
+
+    def _made(self, fn: Callable[..., Any], sealed: bytes, fresh: bool) -> Function:
+        call = fn if self._natures.may_run_in_thread(fn) else None
+        return Function(self._natures.of(fn), call, name_of(fn), sealed, fresh)
 
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))

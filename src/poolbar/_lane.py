@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _backlog
+from . import _hands
 from . import _messages as messages
 from ._calls import Calls, claim
 from ._errors import text_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._batch import Batch
     from ._crew import Crew
+    from ._hands import Hands
     from ._map import Run
 
 MOST_UNREAD = 5
@@ -35,15 +36,17 @@ MOST_UNREAD = 5
 class Lane:
     """Keeps one worker busy. It is its worker's Sink, and the backlog's Hand."""
 
-    def __init__(self, crew: Crew, number: int) -> None:
+    def __init__(self, crew: Crew, number: int, hands: Hands) -> None:
         self.number = number + 1
+        self.hands = hands
         self.has_ended = False  # set as the thread's last act, with
         self.at_end = threading.Lock()  # which is released then. Not an Event: a Ctrl-C in its Python code leaves it locked
         self.at_end.acquire()
         self.wake = threading.Lock()
         self.wake.acquire()
-        self.state = _backlog.COMING
-        self.limit = crew.most_tasks
+        self.state = _hands.COMING
+        self._supply = crew.supplies[hands.kind]
+        self.limit: int | None = None
         self.worker: Worker | None = None
         self._crew = crew
         self._backlog = crew.backlog
@@ -69,7 +72,7 @@ class Lane:
                 self.worker.kill(hard=True)  # it may be in the middle of a batch
             raise
         finally:
-            is_last = self._backlog.lane_ended()
+            is_last = self._backlog.lane_ended(self)
             if self.worker is not None:
                 self.worker.end(spent=self._crew.is_forced)
                 self.worker = None  # only now: until it has ended, it can be killed
@@ -94,7 +97,7 @@ class Lane:
         crew = self._crew
         while not crew.is_forced:
             began = time.monotonic()
-            worker = crew.new_worker()
+            worker = self._supply.new_worker()
             self.worker = worker  # where kill_workers finds it
             crew.kill_if_forced(worker)
             try:
@@ -106,8 +109,7 @@ class Lane:
             else:
                 crew.failed_starts = 0
                 crew.killed_since = None
-                # Memory is compared with that after the first task: so that is sent alone.
-                self.limit = crew.most_tasks if crew.memory is None else 1
+                self.limit = self._supply.first_limit()
                 return
         self.worker = None
 
@@ -126,29 +128,30 @@ class Lane:
             self._backlog.finished(batch)
         if not worker.is_alive():
             self.worker = None
-        elif self._is_spent(worker):
+            return
+        self.limit = self._supply.limit(worker)
+        if self.limit == 0:
             worker.end(spent=True)
             self.worker = None
-
-    def _is_spent(self, worker: Worker) -> bool:
-        crew = self._crew
-        self.limit = crew.most_tasks if crew.tasks_per_worker is None else crew.tasks_per_worker - worker.ran
-        if self.limit is not None and self.limit <= 0:
-            return True
-        return crew.memory is not None and worker.ran > 0 and crew.memory.is_outgrown(worker)
 
     def is_current(self) -> bool:
         """Tell whether this is the lane's own thread, in which callbacks run."""
         return self.thread is threading.current_thread()
 
     def end_task(self, future: Future[Any]) -> bool:
-        """End a task if it runs; have it back if it is only about to. From any thread. False: it was not handed to this lane."""
+        """End a task if it runs; have it back if it is only about to. From any thread. False: it was not handed to this lane.
+
+        Raises:
+            RuntimeError: what runs in such a worker cannot be ended.
+        """
         batch, worker = self.batch, self.worker
         if batch is None or worker is None or not isinstance(batch.source, Calls):
             return False
         position = batch.source.place_of(batch, future)
         if position is None:
             return False
+        if worker.why_unkillable is not None:
+            raise RuntimeError(worker.why_unkillable)
         if not worker.end_task(batch, position):
             worker.ask_back()
         return True
@@ -240,6 +243,11 @@ class Lane:
         assert self.batch is not None
         self._backlog.learn(self.batch.function, tasks, seconds)
 
+    def cost(self, cost: messages.Cost, bytes_in: int, bytes_out: int) -> None:
+        """Pass on what was measured."""
+        assert self.batch is not None
+        self._crew.judge.learn(self.batch, cost, bytes_in + bytes_out)
+
     def overdue(self, seconds: float) -> None:
         """Let the next batch be one task again."""
         assert self.batch is not None
@@ -247,4 +255,5 @@ class Lane:
 
     def is_awaited(self) -> bool:
         """Tell whether another lane would take what is not started."""
-        return self._backlog.has_idle_lanes()
+        assert self.batch is not None
+        return self._backlog.has_idle_lanes(self.batch.function)

@@ -32,6 +32,7 @@ BAR = 23
 SINGLE = 0  # items are the one argument of each call, plain data
 STARRED = 1  # items are tuples of positional arguments, plain data
 SEALED = 2  # items are pickles of (args, kwargs), one for each task
+PAIRED = 3  # items are (args, kwargs) themselves: for workers in this process, never written
 
 # where in a task's life an error came up
 RAISED = 0  # the function raised
@@ -51,6 +52,17 @@ class Run(NamedTuple):
     form: int
     items: list[Any]
     forget: tuple[int, ...]  # functions that will not be asked for again
+
+
+class Cost(NamedTuple):
+    """What the tasks of a batch cost where they ran, together, in seconds."""
+
+    tasks: int
+    wall: float  # from start to end, without what is counted in ``moving``
+    cpu: float  # that the thread which ran them computed, without the same
+    elsewhere: float  # CPU time of threads and processes that they started
+    queued: float  # of ``wall``, waiting for a CPU
+    moving: float  # spent on unpickling large arguments, and on pickling and writing large values
 
 
 class Ready(NamedTuple):
@@ -76,6 +88,7 @@ class Values(NamedTuple):
     values: list[Any]
     seconds: float  # spent in the worker on these tasks
     last: bool  # nothing more comes of this batch
+    cost: tuple[Any, ...] | None = None  # of the whole batch, with its last message, where it was measured
 
 
 class Failed(NamedTuple):
@@ -90,6 +103,7 @@ class Failed(NamedTuple):
     traceback: str
     seconds: float
     last: bool
+    cost: tuple[Any, ...] | None = None  # as above
 
 
 class GivenBack(NamedTuple):

@@ -19,7 +19,11 @@ NEEDS_PROCESSES = ("max_tasks_per_child", "mp_context", "task_timeout", "worker_
 
 LIMITS = ("task_timeout", "worker_memory_mb")
 
-SETTINGS = ("max_workers", "backend", "progress", "relay", "desc", "idle_seconds", "retries", *LIMITS)
+SETTINGS = ("max_workers", "backend", "thread_safe", "progress", "relay", "desc", "idle_seconds", "retries", *LIMITS)
+
+
+LEAST_FOR_WAITING, PROCESSES_PER_CPU, MOST_PROCESSES = 8, 2, 61
+"""Processes for tasks that wait: each takes 20 to 30 MB of memory, and Windows cannot wait for more than 61."""
 
 
 class Options(NamedTuple):
@@ -31,6 +35,7 @@ class Options(NamedTuple):
     initargs: tuple[Any, ...]
     max_tasks_per_child: int | None
     backend: str
+    thread_safe: bool | None
     progress: Any  # a word, a class with tqdm's interface, or a reporter
     relay: bool
     desc: str | None
@@ -44,6 +49,7 @@ class Options(NamedTuple):
     buffersize: int | None
     fixed_kind: str | None  # the kind of worker that the executor's class fixes
     needs_processes: str | None  # why only processes will do
+    prefers_processes: str | None  # why they are what is meant, where nothing else is asked for
 
     def choose(self) -> _choice.Choice:
         """Return what kind of worker is taken, how many at most, and why. Asks for the CPUs, which takes milliseconds."""
@@ -52,13 +58,47 @@ class Options(NamedTuple):
             _choice.Facts(
                 backend=self.backend,
                 fixed=self.fixed_kind,
-                gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
+                gil=self.gil(),
                 needs_processes=self.needs_processes,
+                prefers_processes=self.prefers_processes,
                 max_workers=self.max_workers,
-                cpus=_cpus() if counts else 1,
+                cpus=self.cpus() if counts else 1,
                 thread_cpus=getattr(os, "process_cpu_count", os.cpu_count)() or 1,
             )
         )
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether measuring may change the choice."""
+        return self.fixed_kind is None and self.backend == "auto"
+
+    @property
+    def keeps_processes(self) -> str | None:
+        """Why tasks are never given to threads; None: they may be."""
+        return self.needs_processes or self.prefers_processes
+
+    @property
+    def method(self) -> str:
+        """The name of the start method."""
+        method = self.start_method
+        return method if isinstance(method, str) else str(method.get_start_method())
+
+    def gil(self) -> bool:
+        """Tell whether the GIL is on, now."""
+        return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+    def cpus(self) -> int:
+        """Return how many CPUs this process may use: affinity and cgroups count. Takes milliseconds."""
+        from .workers.plan import cpu_count
+
+        return cpu_count()
+
+    def most_processes(self, cpus: int) -> int:
+        """Return how many processes there may be at most for tasks that wait, where no number was given."""
+        # An initializer may take long, or open what there are only so many of; forks from a program with threads may hang.
+        if self.initializer is not None or self.method == "fork":
+            return cpus
+        return min(max(LEAST_FOR_WAITING, PROCESSES_PER_CPU * cpus), MOST_PROCESSES)
 
 
 def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
@@ -93,9 +133,17 @@ def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
         buffersize=resolve("buffersize", None),
         fixed_kind=fixed_kind,
         needs_processes=next((source_of(name, asked[name]) for name in NEEDS_PROCESSES if _is_asked(name, asked, found)), None),
+        prefers_processes=_preferring(initializer, asked["retries"], found["retries"]),
     )
     _check_facts(made)
     return made
+
+
+def _preferring(initializer: Any, asked: int | None, retries: int) -> str | None:
+    # What an initializer sets up, threads would share; and a crash that is expected would take this process with it.
+    if initializer is not None:
+        return "initializer"
+    return source_of("retries", asked) if retries else None
 
 
 def _is_asked(name: str, asked: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -105,9 +153,8 @@ def _is_asked(name: str, asked: dict[str, Any], found: dict[str, Any]) -> bool:
 
 def _check_facts(made: Options) -> None:
     # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
-    _choice.choose(_choice.Facts(made.backend, made.fixed_kind, True, made.needs_processes, made.max_workers, 1, 1))
-    method = made.start_method if isinstance(made.start_method, str) else made.start_method.get_start_method()
-    if made.max_tasks_per_child is not None and method == "fork":
+    _choice.choose(_choice.Facts(made.backend, made.fixed_kind, True, made.needs_processes, None, made.max_workers, 1, 1))
+    if made.max_tasks_per_child is not None and made.method == "fork":
         raise ValueError(
             'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; supply a different mp_context.'
         )
@@ -116,12 +163,6 @@ def _check_facts(made: Options) -> None:
 
         if resident_megabytes(os.getpid()) is None:
             raise SettingError("worker_memory_mb: the memory of a process cannot be known here without the package psutil")
-
-
-def _cpus() -> int:
-    from .workers.plan import cpu_count
-
-    return cpu_count()
 
 
 def _check_max_tasks(value: Any) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "process", "thread")
 START_METHODS = ("loky", "loky_init_main", "spawn", "forkserver", "fork")
+BY_VALUE = ("loky", "loky_init_main")
+"""Start methods with which what ``__main__`` defines goes to workers by value: they do not run it again."""
 
 
 def _whole_number(value: Any) -> int:
@@ -119,11 +121,18 @@ class Setting(NamedTuple):
 TABLE = (
     Setting(
         "max_workers", "POOLBAR_MAX_WORKERS", None, _positive, "greater than 0", "a whole number greater than 0",
-        "Workers at most. Default: the CPUs that this process may use; for threads 4 more, at most 32.",
+        "Workers at most. Default: the CPUs that this process may use, and with `backend=auto` more for tasks that wait; for "
+        "threads 4 more, at most 32.",
     ),
     Setting(
         "backend", "POOLBAR_BACKEND", "auto", _word_of(BACKENDS), "one of auto, process, thread", "auto, process or thread",
-        "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL.",
+        "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL, and where they are "
+        "allowed and faster.",
+    ),
+    Setting(
+        "thread_safe", "POOLBAR_THREAD_SAFE", None, _switch, "True or False", "on or off (also 1, 0, true, false, yes, no)",
+        "Whether `backend=auto` may run tasks in threads of this process, where that is faster. Default: those of functions "
+        "with the decorator `poolbar.thread_safe`.",
     ),
     Setting(
         "progress", "POOLBAR_PROGRESS", "auto", _progress, "True, False, a word, a tqdm class or a Reporter",

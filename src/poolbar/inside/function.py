@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
+from .meter import LARGE_BYTES
 from .outbox import UNKNOWN
 from .pickling import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .meter import Meter
 
 
 class BadArguments(Exception):
@@ -21,13 +24,18 @@ class BadFunction(Exception):
 
 
 class Function:
-    """A function that this worker has, and how each of its tasks calls it."""
+    """A function that this worker has, and how each of its tasks calls it.
+
+    Attributes:
+        was_long: its last batch took a while, or there was none: the next one is measured.
+    """
 
     def __init__(self, sealed: bytes, fresh: bool) -> None:
         self.sealed = sealed
         self.fresh = fresh
         self.manner = UNKNOWN  # what it has returned so far
         self.expected: type = type(None)
+        self.was_long = True
         self.loaded: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -38,7 +46,7 @@ class Function:
             self.loaded = loads(self.sealed)
         return self.loaded
 
-    def caller(self, form: int) -> Callable[[Any], Any]:
+    def caller(self, form: int, meter: Meter) -> Callable[[Any], Any]:
         """Return what runs one task, given its item. Raises what unpickling the function raises."""
         load = self.load
         function = load()
@@ -50,11 +58,11 @@ class Function:
             return load()(*item)
 
         def sealed(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item)
+            arguments, keywords = _unsealed(item, meter)
             return function(*arguments, **keywords)
 
         def sealed_fresh(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item)
+            arguments, keywords = _unsealed(item, meter)
             return load()(*arguments, **keywords)
 
         if form == messages.SINGLE:
@@ -64,9 +72,11 @@ class Function:
         return sealed_fresh if self.fresh else sealed
 
 
-def _unsealed(item: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _unsealed(item: bytes, meter: Meter) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
-        return loads(item)  # type: ignore[no-any-return]
+        if len(item) < LARGE_BYTES:
+            return loads(item)  # type: ignore[no-any-return]
+        return meter.aside(lambda: loads(item))  # type: ignore[no-any-return]
     except BaseException as error:
         raise BadArguments from error
 

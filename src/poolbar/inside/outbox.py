@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _messages as messages
 from . import ledger as ledgers
 from .events import Events
+from .meter import LARGE_BYTES
 from .names import PROTOCOL
 from .pickling import ATOMS, dumps
 from .shared_main import Side
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .channel import ConnectionSender, Sender
     from .ledger import Ledger
+    from .meter import Meter
 
 PROMPT_SECONDS = 0.001
 """The outcome of a task that took this long is sent at once."""
@@ -92,9 +94,10 @@ class Outbox:
         note: keeps such a value in the ledger; may raise ValueError or OverflowError.
     """
 
-    def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger) -> None:
+    def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger, meter: Meter) -> None:
         self._pipe = pipe
         self._ledger = ledger
+        self.meter = meter
         self._lock: Any = RLock()
         self.events = Events(_Line(pipe, self._lock))
         self.end_lines: Callable[[], None] = _do_nothing  # sends unfinished lines that the task has printed
@@ -105,6 +108,7 @@ class Outbox:
             type(None): (ledgers.NONES, _no_note),
         }
         self.values: deque[Any] = deque()
+        self._was_large = False  # the last of them that was pickled
         self.number = 0
         self.ended = 0
         self.manner = UNKNOWN
@@ -176,7 +180,11 @@ class Outbox:
         return False
 
     def _add_pickled(self, value: Any) -> None:
-        pickled = dumps(value, Side.main_by_value, upward=True)
+        if self._was_large:  # so this one probably is
+            pickled = self.meter.aside(lambda: dumps(value, Side.main_by_value, upward=True))
+        else:
+            pickled = dumps(value, Side.main_by_value, upward=True)
+        self._was_large = len(pickled) >= LARGE_BYTES
         fits = self._ledger.write_sealed(pickled)
         self.values.append(pickled)
         self.ended += 1
@@ -192,12 +200,12 @@ class Outbox:
         except BaseException:  # the parent makes a stand-in of type and text
             pickled = None
         seconds = self._elapsed()
+        self.ended += 1
         if last:
             self.events.listen(False)
-        self._send(
-            messages.Failed(messages.FAILED, self.number, stage, pickled, _type_name(error), _text_of(error), text, seconds, last)
-        )
-        self.ended += 1
+        cost = self._cost(last)
+        names = _type_name(error), _text_of(error), text
+        self._send(messages.Failed(messages.FAILED, self.number, stage, pickled, *names, seconds, last, cost))
         self._ledger.sent(self.ended)
         self.closed = last
 
@@ -211,7 +219,7 @@ class Outbox:
             values = list(self.values)
             self.values.clear()
             if values or last:
-                self._write_values(values, self._elapsed(), last)
+                self._write_values(self._message(values, self._elapsed(), last, self._cost(last)))
         self._ledger.sent(self.ended)
         self._pickler.clear_memo()
         self.closed = last
@@ -227,11 +235,21 @@ class Outbox:
             values = [self.values.popleft() for _ in range(min(count, len(self.values)))]
             if values:
                 # No time is given: the main thread counts it with the tasks to come.
-                self._write_values(values, 0.0, last=False)
+                self._write(self._message(values, 0.0, False, None))
 
-    def _write_values(self, values: list[Any], seconds: float, last: bool) -> None:
+    def _message(self, values: list[Any], seconds: float, last: bool, cost: tuple[Any, ...] | None) -> messages.Values:
         kind = messages.PICKLED if self.manner is PICKLED else messages.VALUES
-        self._write(messages.Values(kind, self.number, values, seconds, last))
+        return messages.Values(kind, self.number, values, seconds, last, cost)
+
+    def _write_values(self, message: messages.Values) -> None:
+        if self._was_large:
+            self.meter.aside(lambda: self._write(message))
+        else:
+            self._write(message)
+
+    def _cost(self, last: bool) -> tuple[Any, ...] | None:
+        cost = self.meter.cost(self.ended) if last else None
+        return None if cost is None else tuple(cost)
 
     def _elapsed(self) -> float:
         now = perf_counter()

@@ -23,6 +23,7 @@ from .channel import receiver, sender
 from .function import BadArguments, BadFunction, Function, raiser
 from .ledger import Ledger
 from .lifeline import end_with, ignore_interrupts, let_go
+from .meter import process_meter
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .relay import Relay
@@ -143,10 +144,12 @@ class _Server:
         outbox = self.outbox
         outbox.begin(batch.number, function.manner, function.expected)
         try:
-            call = function.caller(batch.form)
+            call = function.caller(batch.form, outbox.meter)
         except BaseException as error:  # user's code runs while unpickling
             call = raiser(error)
+        outbox.meter.begin(function.was_long)
         self._run_tasks(call, todo)
+        function.was_long = outbox.meter.is_long()
         function.manner, function.expected = outbox.manner, outbox.expected
 
     def _run_tasks(self, call: Callable[[Any], Any], todo: deque[Any]) -> None:
@@ -265,7 +268,7 @@ def serve(
             ledger.catch_traces(setup.ledger_path)
     except FileNotFoundError:
         return  # the parent is gone
-    outbox = Outbox(sender(outcomes), ledger)
+    outbox = Outbox(sender(outcomes), ledger, process_meter())
     Process.teller = Teller(outbox.events.put_bar, lambda: (outbox.number, ledger.head[0]))
     relay = None
     if setup.levels is not None:

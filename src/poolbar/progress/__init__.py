@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._choice import Choice
+
 
 class Progress(NamedTuple):
     """Where a run stands: one ``map``, or all that is submitted to an executor.
@@ -26,6 +28,8 @@ class Progress(NamedTuple):
         cancelled: tasks that were dropped before they ran; they are in no other number.
         running: tasks that run now.
         seconds: time since the first task was counted in.
+        choice: what kind of worker was taken, and why; None: not known.
+        advice: what would be faster, in words; given once in the life of an executor, in this run; None: nothing so far.
     """
 
     run: int
@@ -38,6 +42,8 @@ class Progress(NamedTuple):
     cancelled: int
     running: int
     seconds: float
+    choice: Choice | None = None
+    advice: str | None = None
 
     @property
     def rate(self) -> float | None:
@@ -119,11 +125,20 @@ class Tally:
         on_close: set by who shows this tally.
     """
 
-    def __init__(self, total: int | None, desc: str | None, unit: str, running: Callable[[Tally], int]) -> None:
+    def __init__(
+        self,
+        total: int | None,
+        desc: str | None,
+        unit: str,
+        running: Callable[[Tally], int],
+        choice: Callable[[], Choice | None] = lambda: None,
+    ) -> None:
         self._lock = threading.Lock()
         self._desc = desc
         self._unit = unit
         self._running = running
+        self._choice = choice
+        self._advice: str | None = None
         self._number = next(_numbers)
         self._total = total
         self._done = 0
@@ -177,6 +192,10 @@ class Tally:
                 return
             self._news[event.key] = event
 
+    def advise(self, advice: str) -> None:
+        """Have it shown what would be faster."""
+        self._advice = advice
+
     def bars_over(self, worker: int) -> None:
         """Note that the task which a worker ran is over, and all its bars."""
         if not self._bars:
@@ -203,7 +222,7 @@ class Tally:
         with self._lock:
             return Progress(
                 self._number, self._desc, self._unit, self._total, self._done, self._failed, self._retried, self._cancelled,
-                0 if self._done == self._total else running, monotonic() - self._began,
+                0 if self._done == self._total else running, monotonic() - self._began, self._choice(), self._advice,
             )  # fmt: skip
 
     def is_quiet(self) -> bool:

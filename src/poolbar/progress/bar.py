@@ -38,6 +38,7 @@ class Bar:
         self._events: dict[tuple[int, int], Event] = {}  # the same, before the run has lasted long enough
         self._width: int | None = None  # of the terminal, when it was last drawn
         self._busy_since: float | None = 0.0
+        self._has_advised = False
         above.watch_input()
 
     def started(self, progress: Progress) -> None:
@@ -60,8 +61,15 @@ class Bar:
                 return
             self._make(progress)
         self._draw(progress)
+        self._advise(progress)
         if getattr(self._bar, "fault", None) is not None:
             raise self._bar.fault
+
+    def _advise(self, progress: Progress) -> None:
+        if progress.advice is not None and not self._has_advised:
+            self._has_advised = True
+            file = self._options.get("file") or sys.stderr
+            file.write(self._showable(f"{progress.desc or 'poolbar'}: {progress.advice}") + "\n")  # above the bar
 
     def _rest(self, progress: Progress) -> None:
         # In a terminal the screen is left to others; elsewhere nobody else needs the place.

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .._choice import Choice
     from . import Event, Progress
 
 COUNTS = ("run", "desc", "unit", "total", "done", "failed", "retried", "cancelled", "running")
@@ -51,13 +52,27 @@ class JsonLines:
 
 
 def fields(progress: Progress, state: str) -> dict[str, Any]:
-    """Return the fields of a line: counts, ``state``, ``seconds``, ``rate`` (tasks a second), ``eta`` (seconds)."""
+    """Return the fields of a line: counts, ``state``, ``seconds``, ``rate`` (tasks a second), ``eta`` (seconds), ``choice``."""
     counts = {name: getattr(progress, name) for name in COUNTS}
-    rate, eta = progress.rate, progress.eta
+    rate, eta, choice = progress.rate, progress.eta, progress.choice
     return {
         "state": state,
         **counts,
         "seconds": round(progress.seconds, 3),
         "rate": None if rate is None else round(rate, 3),
         "eta": None if eta is None else round(eta, 3),
+        "choice": None if choice is None else choice_fields(choice),
+        "advice": progress.advice,
+    }
+
+
+def choice_fields(choice: Choice) -> dict[str, Any]:
+    """Return what a choice says; ``figures`` in seconds and bytes a task, ``rates`` in tasks a second."""
+    figures, rates = choice.figures, choice.rates
+    return {
+        "kind": choice.kind,
+        "workers": choice.workers,
+        "reason": choice.reason,
+        "figures": None if figures is None else figures._asdict(),
+        "rates": None if rates is None else rates._asdict(),
     }

@@ -23,6 +23,7 @@ class Log:
 
     def __init__(self) -> None:
         self._last: Progress | None = None  # that there was a line of
+        self._has_advised = False
 
     def started(self, progress: Progress) -> None:
         """Do nothing: a run must last a while."""
@@ -41,6 +42,12 @@ class Log:
         if is_time and not progress.is_quiet:
             self._last = progress
             _write(line(progress))
+        self._advise(progress)
+
+    def _advise(self, progress: Progress) -> None:
+        if progress.advice is not None and not self._has_advised and self._last is not None:
+            self._has_advised = True
+            _write(f"{progress.desc or 'poolbar'}: {progress.advice}")
 
     def event(self, progress: Progress, event: Event) -> None:
         """Do nothing: lines are few."""

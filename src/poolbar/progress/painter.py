@@ -52,7 +52,7 @@ class _Show:
             reporter.added(progress)
         for event in self.tally.news():
             reporter.event(progress, event)
-        is_news = told is None or told._replace(seconds=progress.seconds) != progress
+        is_news = told is None or told._replace(seconds=progress.seconds, choice=progress.choice) != progress
         if not is_news and (progress.is_quiet or progress.seconds - self.told_at < CLOCK_SECONDS):
             return
         self.told_at = progress.seconds

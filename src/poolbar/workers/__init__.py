@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._batch import Batch
-    from .._messages import Bar
+    from .._messages import Bar, Cost
 
 
 class Sink(Protocol):
@@ -41,6 +41,9 @@ class Sink(Protocol):
     def took(self, tasks: int, seconds: float) -> None:
         """Learn how long the tasks took, in the worker."""
 
+    def cost(self, cost: Cost, bytes_in: int, bytes_out: int) -> None:
+        """Learn what the batch has cost, all in all, and how large its arguments and values were on their way, in bytes."""
+
     def overdue(self, seconds: float) -> None:
         """Learn that a task takes at least so long, far longer than those before it."""
 
@@ -52,6 +55,7 @@ class Worker(Protocol):
     """Runs batches, one at a time. All methods but ``kill`` are called by the lane's thread."""
 
     pid: int | None
+    why_unkillable: str | None  # why a task that runs here cannot be ended; None: it can
     ran: int  # tasks that were run here
     first_megabytes: float | None  # that it occupied after its first task, where somebody asked
 

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .._settings import BY_VALUE
 from ..inside.pickling import dumps
 from ..inside.serve import Initializer, Main
 from .relayed import levels
@@ -21,7 +22,6 @@ LIMITS = (
 """Variables that say how many threads a numeric library may start."""
 
 _OWN_MAIN = ("loky",)  # start methods that leave in __main__ what started the process
-_BY_VALUE = ("loky", "loky_init_main")
 
 
 def context_of(wish: Any) -> Any:
@@ -68,7 +68,7 @@ class Plan:
         self.task_timeout = task_timeout
         self.levels = levels() if relay else None
         self.method = context.get_start_method()
-        self.main = Main(by_value=self.method in _BY_VALUE, empty=self.method in _OWN_MAIN)
+        self.main = Main(by_value=self.method in BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
         self.limits = _thread_limits(workers)
         self.idle_seconds = idle_seconds if self._can_be_warm() else 0.0

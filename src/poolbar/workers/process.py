@@ -64,6 +64,7 @@ class ProcessWorker:
         self.plan = plan
         self.pid: int | None = None
         self.process: BaseProcess | None = None
+        self.why_unkillable: str | None = None
         self.ran = 0
         self.first_megabytes: float | None = None
         self._outgoing = Outgoing(plan.main.by_value)
@@ -214,10 +215,11 @@ class ProcessWorker:
             self._batch = batch
         limit = self.plan.task_timeout
         self._tasks.patience = None if limit is None else limit + watch.STUCK_SECONDS
+        size = len(data)
         try:
             self._tasks.send(data)
             del data
-            self._receive(batch, sink)
+            self._receive(batch, size, sink)
         except (EOFError, OSError):
             self._mourn(batch, sink)
         else:
@@ -226,8 +228,9 @@ class ProcessWorker:
             if self._ended is not None:
                 self._bury()  # the task that was to be ended had just ended by itself
 
-    def _receive(self, batch: Batch, sink: Sink) -> None:
+    def _receive(self, batch: Batch, sent: int, sink: Sink) -> None:
         receive = self._outcomes.receive
+        received = 0
         patient = Watch(self, batch, sink, self.plan.task_timeout)
         last = False
         while not last:
@@ -254,13 +257,18 @@ class ProcessWorker:
                 last = failed.last
                 self.ran += 1
                 sink.took(1, failed.seconds)
+                if failed.cost is not None:
+                    sink.cost(messages.Cost._make(failed.cost), sent, received)
                 sink.failed(rebuilt(failed, batch.function.name), last)
             else:
-                _, _, values, seconds, last = message
+                _, _, values, seconds, last, cost = message
                 del message
+                received += size
                 self.ran += len(values)
                 if values and seconds:
                     sink.took(len(values), seconds)
+                if cost is not None:
+                    sink.cost(messages.Cost._make(cost), sent, received)
                 sink.values(values, kind == messages.PICKLED, size, last)
                 del values
 

@@ -23,6 +23,13 @@ def not_picklable(name: str, error: BaseException) -> BaseException:
     return made
 
 
+def did_not_unpickle_here(name: str, error: BaseException) -> NotUnpicklable:
+    """Return the error for arguments that were pickled and do not unpickle, in this process."""
+    made = NotUnpicklable(f"the arguments of {name} do not unpickle: {text_of(error)}")
+    made.__cause__ = error
+    return made
+
+
 def rebuilt(failed: messages.Failed, name: str) -> BaseException:
     """Return the exception that a task ended with, its remote traceback as its cause."""
     error: BaseException | None = None

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import text_of
 from ..inside.bars import Teller, here
+from ..inside.meter import thread_meter
 from . import WorkerFailed
+from .remote_errors import did_not_unpickle_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._batch import Batch
+    from ..inside.meter import Meter
     from . import Sink
 
 
@@ -21,9 +24,12 @@ class ThreadWorker:
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         self.pid: int | None = None
+        self.why_unkillable: str | None = "a task that runs in a thread cannot be killed; it can in a worker process"
         self.ran = 0
         self.first_megabytes: float | None = None
         self._begun = 0
+        self._was_long = True  # the last task: the next one is measured
+        self._meter: Meter | None = None  # made by the thread that it measures
         self._initializer = initializer
         self._initargs = initargs
 
@@ -40,20 +46,37 @@ class ThreadWorker:
     def run(self, batch: Batch, sink: Sink) -> None:
         """Run the tasks, one after the other."""
         here.teller = Teller(sink.bar, self._task)  # in each thread its own
-        call = batch.function.call
+        if self._meter is None:
+            self._meter = thread_meter()
         left = len(batch.items)
         while left:
             left -= 1
             self._begun += 1
+            self._run_next(batch, sink, self._meter, last=left == 0)
+
+    def _run_next(self, batch: Batch, sink: Sink, meter: Meter, *, last: bool) -> None:
+        call = batch.function.call
+        assert call is not None  # wherever threads run
+        try:
             arguments, keywords = batch.arguments(batch.done)
-            try:
-                value = call(*arguments, **keywords)  # type: ignore[misc]  # set wherever threads run
-            except BaseException as error:  # it belongs to the task
-                sink.failed(error, left == 0)
-            else:
-                sink.values([value], False, 0, left == 0)
-                del value
-            del arguments, keywords
+        except BaseException as error:  # it waited as a pickle; code of the user's runs while that is undone
+            sink.failed(did_not_unpickle_here(batch.function.name, error), last)
+            return
+        meter.begin(self._was_long)
+        try:
+            value = call(*arguments, **keywords)
+        except BaseException as error:  # it belongs to the task
+            self._measured(meter, sink)
+            sink.failed(error, last)
+        else:
+            self._measured(meter, sink)
+            sink.values([value], False, 0, last)
+
+    def _measured(self, meter: Meter, sink: Sink) -> None:
+        self._was_long = meter.is_long()
+        cost = meter.cost(1)
+        if cost is not None:
+            sink.cost(cost, 0, 0)
 
     def _task(self) -> int:
         return self._begun
@@ -63,7 +86,9 @@ class ThreadWorker:
         return True
 
     def end(self, spent: bool) -> None:
-        """Do nothing: the lane's thread ends by itself."""
+        """Do nothing more than to close what was open: the lane's thread ends by itself."""
+        if self._meter is not None:
+            self._meter.close()
 
     def kill(self, hard: bool) -> None:
         """Do nothing: a thread cannot be stopped."""
