@@ -228,6 +228,7 @@ class Backlog:
         entry = self._entries[position]
         size = entry.function.pace.next_size(available, lane.hands.most)
         batch: Batch = entry.take(size if lane.limit is None else min(size, lane.limit))
+        batch.busy = lane.hands.busy
         if entry.is_finished():
             del self._entries[position]
         return batch

@@ -105,9 +105,10 @@ class Batch:
         items: what the source needs to know each task by.
         start: index in its run of the first task.
         done: tasks whose outcome has come.
+        busy: lanes of the same kind that had something to do when it was taken, this one among them.
     """
 
-    __slots__ = ("done", "form", "function", "items", "source", "start")
+    __slots__ = ("busy", "done", "form", "function", "items", "source", "start")
 
     def __init__(self, source: Source, function: Function, items: list[Any], form: int, start: int = 0) -> None:
         self.source = source
@@ -116,6 +117,7 @@ class Batch:
         self.form = form
         self.start = start
         self.done = 0
+        self.busy = 1
 
     def arguments(self, position: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what a worker in this process calls the function with."""

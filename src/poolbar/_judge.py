@@ -140,10 +140,9 @@ class AutoJudge:
         key = code_of(fn), self.may_run_in_thread(fn)
         nature = self._natures.get(key)
         if nature is None:
-            with self._lock:
-                nature = self._natures[key] = Nature(self._base)
-                if len(self._natures) > MOST_REMEMBERED:
-                    self._wanted.pop(self._natures.popitem(last=False)[1], None)
+            nature = self._natures.setdefault(key, Nature(self._base))  # another thread may have been first
+            if len(self._natures) > MOST_REMEMBERED:
+                self._wanted.pop(self._natures.popitem(last=False)[1], None)
         return nature
 
     def may_run_in_thread(self, fn: Callable[..., Any]) -> bool:
@@ -166,7 +165,8 @@ class AutoJudge:
         machine = self._machine
         with self._lock:
             cores = 1 if kind == THREAD and machine.gil else machine.cpus
-            nature.note(cost, size, self._backlog.busy(kind) / cores, source.handling_seconds)
+            busy = max(batch.busy, self._backlog.busy(kind))  # others may have kept it waiting, and have gone since
+            nature.note(cost, size, busy / cores, source.handling_seconds)
             figures = nature.figures()
             if figures is None:
                 return

@@ -124,7 +124,7 @@ class Nature:
 
     Attributes:
         kind: read and set with the backlog's lock held.
-        measured: seconds of tasks that were.
+        measured: seconds of tasks that were, with the moving of what is theirs.
     """
 
     def __init__(self, kind: str) -> None:
@@ -147,10 +147,11 @@ class Nature:
         waiting = max(0.0, cost.wall - cost.cpu - cost.queued)
         if busy > 1 and cost.cpu * busy > BUSY_SHARE * cost.wall and self._tasks:
             waiting = min(waiting, cost.tasks * self._waiting / self._tasks)
-        old = 0.5 ** (cost.wall / MEMORY_SECONDS)
+        seconds = cost.wall + cost.moving
+        old = 0.5 ** (seconds / MEMORY_SECONDS)
         self._handling = handling
         self._count += cost.tasks
-        self.measured += cost.wall
+        self.measured += seconds
         self._computing = self._computing * old + cost.cpu
         self._waiting = self._waiting * old + waiting
         if size:  # in a thread nothing of this can be seen, and it stays what it was for each task
