@@ -275,6 +275,24 @@ def test_unordered_results_come_as_tasks_end(pool: poolbar.ProgressExecutor, gat
     assert list(results) == [0]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_each_task_runs_once_however_soon_its_result_is_read(
+    pool: poolbar.ProgressExecutor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ordered: bool
+) -> None:
+    """The reader takes the values before the lane that has delivered them goes on."""
+    deliver = poolbar._map.Run.ended
+
+    def deliver_and_wait(run: poolbar._map.Run, batch: Any, values: list[Any], *others: Any) -> None:
+        deliver(run, batch, values, *others)
+        assert until(lambda: not values)
+
+    monkeypatch.setattr(poolbar._map.Run, "ended", deliver_and_wait)
+    path = tmp_path / "ran"
+    results = list(pool.map(tasks.note, [str(path)] * 20, range(20), ordered=ordered, chunksize=5, timeout=20))
+    assert sorted(results) == list(range(20))
+    assert sorted(map(int, lines(path))) == list(range(20))
+
+
 def test_ordered_results_wait_for_the_first(pool: poolbar.ProgressExecutor, gate: Gate, tmp_path: Path) -> None:
     paths = [gate.path, *[str(tmp_path)] * 9]
     results = pool.map(tasks.wait_for, paths, itertools.repeat(None), range(10), timeout=0.3)

@@ -172,8 +172,9 @@ class Lane:
             self._backlog.finishing(self)
         if values:  # not for an empty last message: what follows may have been run elsewhere by now
             batch.source.tally.bars_over(self.number)
+            tasks = len(values)  # counted now: a map's reader takes the values out of this very list as soon as they have come
             batch.source.ended(batch, values, pickled, size)
-            batch.done += len(values)
+            batch.done += tasks
 
     def failed(self, error: BaseException, last: bool) -> None:
         """Deliver an error."""
