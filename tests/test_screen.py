@@ -215,6 +215,36 @@ print("after")
     assert program.whole()[-1] == "after"
 
 
+def test_a_bar_that_appears_in_the_middle_of_a_write_waits_for_its_end(start: Start) -> None:
+    """What another thread writes just then may be on its way, by the stream's own write."""
+    program = start("""
+import io, threading
+from tqdm import tqdm
+
+class Slow(io.FileIO):
+    def write(self, data):
+        if b"slow" in bytes(data):
+            while not hasattr(sys.stdout.write, "is_above"):  # a bar is about to be drawn
+                nap(0.001)
+            for _ in range(50):
+                if any(getattr(bar, "is_up", False) for bar in tqdm._instances):
+                    break
+                nap(0.01)
+        return super().write(data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Slow(1, "w", closefd=False)), line_buffering=True)
+with poolbar.ThreadPoolExecutor(1) as executor:
+    results = executor.map(wait_for, ["gate"])
+    threading.Thread(target=print, args=("a slow line",)).start()
+    list(results)
+""")
+    program.until(lambda: "a slow line" in program.raw.decode() and program.bars())
+    assert names(program.whole()) == ["a slow line", ""]
+    go(program)
+    program.end()
+    assert names(program.whole()) == ["a slow line", ""]
+
+
 def test_a_bar_that_pauses_in_the_middle_of_a_line_leaves_the_line_and_does_not_come_back(start: Start) -> None:
     program = start("""
 with poolbar.ThreadPoolExecutor(1) as executor:

@@ -11,6 +11,7 @@ lock from who writes. No code waits under it for anything but the terminal.
 from __future__ import annotations
 
 import builtins
+import io
 import os
 import sys
 import threading
@@ -74,6 +75,15 @@ def enter(screen: Screen) -> None:
             except AttributeError:
                 continue  # it has a write that cannot be replaced
             _Streams.replaced.append((stream, ours, before))
+            _let_writes_end(stream)
+
+
+def _let_writes_end(stream: Any) -> None:
+    """Wait for what another thread writes by the stream's own ``write``: behind a bar it would stand in the bar's line."""
+    buffer = getattr(stream, "buffer", None)
+    if isinstance(buffer, io.BufferedWriter):
+        # It is locked while it writes. The stream itself is not flushed: it may hold the first pieces of a line.
+        _flush(buffer)
 
 
 def leave() -> None:
@@ -227,6 +237,8 @@ def _flush(stream: Any) -> None:
     try:
         stream.flush()
     except (AttributeError, OSError, ValueError):  # it has none; what is wrong with it, its next use will tell
+        pass
+    except RuntimeError:  # this very thread is in the middle of a write, from which a signal or the collector has come here
         pass
 
 
