@@ -47,16 +47,17 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def is_tracker(process: psutil.Process) -> bool:
+    """Tell whether a process is one of those, or gone."""
+    try:
+        return any(tracker in " ".join(process.cmdline()) for tracker in TRACKERS)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def children() -> set[int]:
     """Return the processes that descend from this one."""
-    found = set()
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if not any(tracker in " ".join(child.cmdline()) for tracker in TRACKERS):
-                found.add(child.pid)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+    return {child.pid for child in psutil.Process().children(recursive=True) if not is_tracker(child)}
 
 
 def files() -> set[str]:

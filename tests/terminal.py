@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from conftest import environment, is_gone, until
+from conftest import environment, is_gone, is_tracker, until
 
 if sys.platform == "win32":
     pytest.skip("no pseudo-terminals, and Ctrl-C is no signal there", allow_module_level=True)
@@ -103,7 +103,10 @@ class Program:
     def close(self) -> None:
         """End what is left of it."""
         for process in self.processes():
-            process.kill()
+            if not is_tracker(process):
+                process.kill()
+        # Trackers end by themselves when they see that the others are gone, and remove the semaphores that those have left.
+        until(lambda: not self.processes(), LIMIT)
         self._shell.kill()
         self._shell.wait()
         os.close(self._parent)

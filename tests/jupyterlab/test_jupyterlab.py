@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import psutil
 import pytest
-from conftest import children, environment, is_gone, lines, until
+from conftest import children, environment, is_gone, is_tracker, lines, until
 from playwright.sync_api import expect, sync_playwright
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ class Server:
             self.process.wait()
         for process in left:
             with suppress(psutil.NoSuchProcess):
-                process.kill()
+                if not is_tracker(process):  # these end by themselves, and remove the semaphores that the others have left
+                    process.kill()
         assert until(lambda: all(is_gone(process.pid) for process in left))
 
 
