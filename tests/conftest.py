@@ -88,6 +88,9 @@ def _trackers() -> None:
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
+    # What all the imports have made stays: without it, the collections before and after each test take a tenth of the time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
