@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 Show = Callable[..., Program]
 
+EARLY = "from poolbar.progress import bar; bar.FIRST_SHOWN_SECONDS = 0.1\n"
+
 
 @pytest.fixture
 def show(tmp_path: Path) -> Iterator[Show]:
-    """Run a script in a terminal."""
+    """Run a script in a terminal; bars appear after half a second if it is to be ``late`` as they are, else earlier."""
     with programs() as start:
 
-        def run(text: str, **changes: str) -> Program:
-            (tmp_path / "script.py").write_text("import os, sys, time, poolbar, tasks\n" + text)
+        def run(text: str, *, late: bool = False, **changes: str) -> Program:
+            (tmp_path / "script.py").write_text(f"import os, sys, time, poolbar, tasks\n{'' if late else EARLY}{text}")
             program = start(tmp_path, "script.py", **changes)
             program.end(60)
             return program
@@ -49,7 +51,7 @@ BOTH = pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecut
 def test_a_map_that_lasts_shows_a_bar_that_grows_and_reaches_the_end(show: Show, kind: str) -> None:
     shown = show(f"""
 with poolbar.{kind}(2) as executor:
-    list(executor.map(tasks.nap, [0.05] * 40, desc="Napping"))
+    list(executor.map(tasks.nap, [0.03] * 40, desc="Napping"))
 print("after")
 """)
     assert shown.code() == 0
@@ -71,7 +73,7 @@ with poolbar.{kind}(2, progress=False) as executor:
 with poolbar.{kind}(2) as executor:
     list(executor.map(tasks.same, range(100)))
     executor.submit(tasks.same, 1).result()
-""")
+""", late=True)  # fmt: skip
     assert (shown.code(), shown.raw) == (0, b"")
 
 
@@ -80,7 +82,7 @@ def test_the_bar_appears_after_half_a_second(show: Show) -> None:
 import threading
 with poolbar.ThreadPoolExecutor(1) as executor:
     began = time.monotonic()
-    future = executor.submit(tasks.nap, 1.5)
+    future = executor.submit(tasks.nap, 1.0)
     write = sys.stderr.write
     def timed(text):
         global first
@@ -91,7 +93,7 @@ with poolbar.ThreadPoolExecutor(1) as executor:
     future.result()
 sys.stderr.write = write
 print("first", first)
-""")
+""", late=True)  # fmt: skip
     first = float(re.search(r"first ([\d.]+)", shown.raw.decode())[1])  # type: ignore[index]
     assert 0.45 <= first <= 1.4
 
@@ -99,7 +101,7 @@ print("first", first)
 def test_it_never_shows_a_hundred_percent_before_the_end_and_always_reaches_it(show: Show) -> None:
     shown = show("""
 with poolbar.ThreadPoolExecutor(4) as executor:
-    list(executor.map(lambda n: time.sleep(1.5 if n == 999 else 0.0002), range(1000)))
+    list(executor.map(lambda n: time.sleep(0.5 if n == 999 else 0.0002), range(1000)))
 """)
     bars = bars_of(shown)
     assert any("999/1000" in bar for bar in bars)
@@ -112,7 +114,7 @@ def test_failed_tasks_are_counted_in_the_postfix(show: Show) -> None:
     shown = show("""
 with poolbar.ProcessPoolExecutor(2) as executor:
     futures = [executor.submit(tasks.fail_odd, number) for number in range(10)]
-    futures += [executor.submit(tasks.nap, 1) for _ in range(2)]
+    futures += [executor.submit(tasks.nap, 0.3) for _ in range(2)]
     poolbar.wait(futures)
 """)
     assert "12/12" in shown.lines()[-1]
@@ -123,7 +125,7 @@ def test_the_bar_of_submits_grows_as_tasks_are_submitted(show: Show) -> None:
     shown = show("""
 with poolbar.ProcessPoolExecutor(2, desc="Calls") as executor:
     for number in range(12):
-        futures = [executor.submit(tasks.nap, 0.1) for _ in range(2)]
+        futures = [executor.submit(tasks.nap, 0.05) for _ in range(2)]
         poolbar.wait(futures)
 """)
     totals = {total for _, total in counts(bars_of(shown))}
@@ -137,8 +139,8 @@ with poolbar.ProcessPoolExecutor(2, desc="Calls") as executor:
 def test_a_map_over_a_generator_counts_without_a_total_and_takes_one_that_is_given(show: Show) -> None:
     shown = show("""
 with poolbar.ThreadPoolExecutor(2) as executor:
-    list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Open"))
-    list(executor.map(tasks.nap, (0.05 for _ in range(40)), desc="Given", total=40))
+    list(executor.map(tasks.nap, (0.025 for _ in range(40)), desc="Open"))
+    list(executor.map(tasks.nap, (0.025 for _ in range(40)), desc="Given", total=40))
 """)
     opened = [bar for bar in bars_of(shown) if bar.startswith("Open")]
     assert any(re.search(r"Open: \d+task", bar) for bar in opened)
@@ -147,73 +149,84 @@ with poolbar.ThreadPoolExecutor(2) as executor:
 
 
 ENDS = {
-    "an error": "    try:\n        for _ in results: tasks.fail()\n    except ValueError: pass",
-    "a task's error": "    try: list(results)\n    except ValueError: pass",
-    "close": "    next(results); time.sleep(1); results.close()",
-    "drop": "    next(results); time.sleep(1); del results",
-    "drop of iter()": "    results = iter(results); time.sleep(1); del results",
-    "drop unread": "    time.sleep(1); del results",
+    "an error": "    try:\n        for number, _ in enumerate(results): number < 15 or tasks.fail()\n    except ValueError: pass",
+    "the error of a task": "    try: list(results)\n    except ValueError: pass",
+    "close": "    next(results); time.sleep(0.3); results.close()",
+    "drop": "    next(results); time.sleep(0.3); del results",
+    "drop of iter": "    results = iter(results); time.sleep(0.3); del results",
+    "drop unread": "    time.sleep(0.3); del results",
     "timeout": "    try: list(results)\n    except poolbar.TimeoutError: pass",
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_a_bar_is_closed_with_a_line_of_its_own_however_the_run_ends(show: Show, end: str) -> None:
-    task = "lambda n: tasks.fail_odd(time.sleep(0.05) or (n if n == 31 else 0))"
-    shown = show(f"""
+def test_a_bar_is_closed_with_a_line_of_its_own_however_the_run_ends(show: Show) -> None:
+    task = "lambda n: tasks.fail_odd(time.sleep(0.03) or (n if n == 31 else 0))"
+    runs = [
+        f"""
 with poolbar.ThreadPoolExecutor(1) as executor:
-    results = executor.map({task}, range(40), timeout={1 if end == "timeout" else None})
-{ENDS[end]}
+    results = executor.map({task}, range(40), desc="{end}", timeout={0.5 if end == "timeout" else None})
+{text}
     results = None
-print("after")
-""")
+print("after {end}")
+"""
+        for end, text in ENDS.items()
+    ]
+    shown = show("".join(runs))
     assert shown.code() == 0, shown.lines()
-    assert shown.lines()[-1] == "after"
-    assert all("after" not in bar for bar in bars_of(shown))
+    told = [re.sub(r": +\d+%\|.*\]$", "", line) for line in shown.lines()]
+    assert told == [line for end in ENDS for line in (end, f"after {end}")]
 
 
 def test_two_maps_have_a_bar_each(show: Show) -> None:
     shown = show("""
 with poolbar.ThreadPoolExecutor(2) as executor:
-    first = executor.map(tasks.nap, [0.04] * 40, desc="First")
-    second = executor.map(tasks.nap, [0.04] * 40, desc="Second")
+    first = executor.map(tasks.nap, [0.02] * 40, desc="First")
+    second = executor.map(tasks.nap, [0.02] * 40, desc="Second")
     list(zip(first, second, strict=True))
 """)
     # tqdm itself leaves a copy of the lower bar behind when the upper one is closed first
     assert {line.split("|")[0] for line in shown.lines()} == {"First: 100%", "Second: 100%"}
 
 
-def test_the_bar_is_off_where_stderr_is_no_terminal_and_on_where_it_is_asked_for(tmp_path: Path) -> None:
-    text = "import poolbar, tasks\nwith poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
+NAPS = "with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.02] * 20))\n"
 
-    def stderr(keyword: str, **changes: str) -> str:
-        command = [sys.executable, "-c", text.format(keyword)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(**changes), check=True).stderr
 
-    assert stderr("") == ""
-    assert "20/20" in stderr(", progress=True")
-    assert "20/20" in stderr("", POOLBAR_PROGRESS="on")
-    assert stderr(", progress=False", POOLBAR_PROGRESS="on") == ""
+def test_the_bar_is_off_where_stderr_is_no_terminal_and_on_where_it_is_asked_for() -> None:
+    text = f"""
+import os, poolbar, tasks
+{EARLY}
+{NAPS.format(", desc='Off'")}
+{NAPS.format(", desc='Keyword', progress=True")}
+os.environ["POOLBAR_PROGRESS"] = "on"
+{NAPS.format(", desc='Variable'")}
+{NAPS.format(", desc='Keyword first', progress=False")}
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env=environment(), check=True)
+    assert set(re.findall(r"([\w ]+): 100%.* 20/20", done.stderr)) == {"Keyword", "Variable"}
+    assert "Off" not in done.stderr
+    assert "Keyword first" not in done.stderr
 
 
 def test_the_bar_can_be_turned_off_in_a_terminal(show: Show) -> None:
-    text = "with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
-    assert show(text.format(", progress=False")).raw == b""
-    assert show(text.format(""), POOLBAR_PROGRESS="off").raw == b""
+    shown = show(NAPS.format(", progress=False") + "os.environ['POOLBAR_PROGRESS'] = 'off'\n" + NAPS.format(""))
+    assert (shown.code(), shown.raw) == (0, b"")
 
 
 def test_keywords_and_variables_shape_the_bar(show: Show) -> None:
-    text = "with poolbar.ThreadPoolExecutor(1{}) as e: list(e.map(tasks.nap, [0.05] * 20))"
-    assert show(text.format(""), POOLBAR_DESC="Named").lines()[-1].startswith("Named: 100%")
-    assert "file/s" in show(text.format(', unit="file"')).lines()[-1]
-    assert "###" in show(text.format(', tqdm_options={"ascii": True}')).lines()[-1]
+    text = "".join(NAPS.format(keyword) for keyword in ("", ', unit="file"', ', desc="Own", tqdm_options={"ascii": True}'))
+    named, files, own = show(text, POOLBAR_DESC="Named").lines()
+    assert named.startswith("Named: 100%")
+    assert "task/s" in named
+    assert files.startswith("Named: 100%")
+    assert "file/s" in files
+    assert own.startswith("Own: 100%|###")
 
 
 def test_tqdms_own_variables_work(show: Show) -> None:
-    text = "with poolbar.ThreadPoolExecutor(1) as e: list(e.map(tasks.nap, [0.05] * 20))"
-    assert "###" in show(text, TQDM_ASCII=" #").lines()[-1]
-    assert "banana/s" in show(text, TQDM_UNIT="banana").lines()[-1]
-    assert show(text, TQDM_DISABLE="1").raw == b""
+    (line,) = show(NAPS.format(""), TQDM_ASCII=" #", TQDM_UNIT="banana").lines()
+    assert "###" in line
+    assert "banana/s" in line
+    assert show(NAPS.format(""), TQDM_DISABLE="1").raw == b""
 
 
 def test_workers_draw_nothing(show: Show) -> None:
@@ -235,10 +248,10 @@ def test_a_bar_pauses_while_nothing_runs_and_ends_at_exit(show: Show) -> None:
     """An executor that is never shut down: between bursts the screen belongs to others."""
     shown = show("""
 executor = poolbar.ThreadPoolExecutor(2, desc="Calls")
-poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
+poolbar.wait([executor.submit(tasks.nap, 0.02) for _ in range(30)])
 time.sleep(0.5)
 print("between", flush=True)
-poolbar.wait([executor.submit(tasks.nap, 0.05) for _ in range(30)])
+poolbar.wait([executor.submit(tasks.nap, 0.02) for _ in range(30)])
 """)
     assert shown.code() == 0
     assert "between" in shown.lines()

@@ -17,6 +17,7 @@ from conftest import Gate, environment, is_gone, start, until
 import poolbar
 from poolbar._errors import set_cause, text_of
 from poolbar.workers import watch
+from poolbar.workers.process import ProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,7 +254,8 @@ def fail_the_first(path: str, count: int) -> None:
 
 
 @POSIX
-def test_a_task_that_closes_all_descriptors_and_hangs_is_ended() -> None:
+def test_a_task_that_closes_all_descriptors_and_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessWorker._bury, "__defaults__", (0.5,))  # how long it is waited for when its pipe has ended
     with poolbar.ProcessPoolExecutor(1, task_timeout=LIMIT) as executor:
         error = executor.submit(close_everything, 600).exception(60)
         assert isinstance(error, (poolbar.WorkerCrashed, poolbar.TaskTimeout))
@@ -284,9 +286,9 @@ def test_a_frozen_worker_is_replaced_where_tasks_have_a_time_limit(size: int, mo
 
 STOPPED = """
 import os, signal, time, poolbar
-with poolbar.ProcessPoolExecutor(1, task_timeout=1.5) as executor:
+with poolbar.ProcessPoolExecutor(1, task_timeout=1.0) as executor:
     executor.submit(abs, 1).result()
-    future = executor.submit(time.sleep, 0.75)
+    future = executor.submit(time.sleep, 0.5)
     print("ready", flush=True)
     print(future.exception())
 """
@@ -301,7 +303,7 @@ def test_a_stop_of_the_whole_program_is_not_a_tasks_time() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGSTOP)
-        time.sleep(3)  # that is what is tested: the time passes
+        time.sleep(2)  # that is what is tested: the time passes
         os.killpg(process.pid, signal.SIGCONT)
         assert process.stdout.readline() == "None\n"
 

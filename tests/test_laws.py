@@ -193,11 +193,13 @@ def test_many_deaths_in_a_row_cost_one_task_each(tmp_path: Path) -> None:
 def test_a_death_right_after_a_result_that_was_long_in_coming_costs_one_task(tmp_path: Path) -> None:
     """The parent loses patience with a batch, and asks for what is not started, just when its worker dies."""
     before = sys.getswitchinterval()
-    busy = threading.Event()
+    busy, over = threading.Event(), threading.Event()
 
     def turn() -> None:
-        while not busy.is_set():
-            pass
+        while not over.is_set():
+            busy.wait()
+            while busy.is_set() and not over.is_set():
+                pass
 
     threads = [threading.Thread(target=turn) for _ in range(2)]
     sys.setswitchinterval(0.02)
@@ -208,13 +210,16 @@ def test_a_death_right_after_a_result_that_was_long_in_coming_costs_one_task(tmp
             for number in range(12):
                 path = tmp_path / str(number)
                 rows = [(str(path), 0, 0.0095 + number * 0.0002), (str(path), 1, None), (str(path), 2, 0)]
+                busy.set()
                 results = executor.map(note_nap_or_die, rows, chunksize=3)
                 assert next(results) == 0
                 with pytest.raises(poolbar.WorkerCrashed):
                     next(results)
+                busy.clear()  # another worker starts in peace
                 assert executor.submit(tasks.same, 1).result(60) == 1
                 assert max(Counter(lines(path)).values()) == 1
     finally:
+        over.set()
         busy.set()
         sys.setswitchinterval(before)
         for thread in threads:

@@ -24,6 +24,8 @@ IMPORTS = """
 import logging, os, sys, time
 import poolbar, tasks
 from poolbar import ProcessPoolExecutor, ThreadPoolExecutor
+from poolbar.progress import bar
+bar.FIRST_SHOWN_SECONDS = 0.1
 """
 AT_REST = """
 for value in list(globals().values()):
@@ -156,7 +158,7 @@ def test_a_cell_can_await_what_tasks_return(notebook: Notebook) -> None:
 
 # --- bars
 
-LASTING = "list(executor.map(tasks.nap, [0.1] * 24))"  # over a second for two workers
+LASTING = "list(executor.map(tasks.nap, [0.04] * 24))"  # half a second for two workers
 
 
 @pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
@@ -171,6 +173,7 @@ def test_a_run_that_lasts_shows_a_widget_that_ends_at_the_full_count(notebook: N
 
 def test_a_short_run_shows_nothing(notebook: Notebook) -> None:
     notebook.run("executor = ProcessPoolExecutor(2); list(executor.map(tasks.same, range(10)))")
+    notebook.run("bar.FIRST_SHOWN_SECONDS = 0.5")  # as it is
     cell = notebook.run("list(executor.map(tasks.same, range(10))); executor.submit(abs, -1).result(); None")
     assert (cell.views, cell.stdout, cell.stderr) == ([], "", "")
 
@@ -178,7 +181,7 @@ def test_a_short_run_shows_nothing(notebook: Notebook) -> None:
 def test_a_failed_run_leaves_its_bar_where_it_stood(notebook: Notebook) -> None:
     notebook.run("""
         def task(number):
-            time.sleep(0.1)
+            time.sleep(0.05)
             if number == 15:
                 raise ValueError(number)
     """)
@@ -197,7 +200,7 @@ def test_a_bar_belongs_to_the_cell_that_runs(notebook: Notebook) -> None:
     assert {*first.views} != {*second.views}
 
 
-SUBMITS = "poolbar.wait([executor.submit(tasks.nap, 0.1) for _ in range(24)])"
+SUBMITS = "poolbar.wait([executor.submit(tasks.nap, 0.04) for _ in range(24)])"
 
 
 def test_the_bar_of_submits_belongs_to_the_cell_that_submits(notebook: Notebook) -> None:
@@ -223,7 +226,7 @@ def test_the_bar_of_a_cell_that_has_ended_stays_with_it(notebook: Notebook, tmp_
         executor = ProcessPoolExecutor(2)
         futures = [executor.submit(tasks.wait_for, {str(gate)!r}) for _ in range(4)]
     """)
-    second = notebook.run("with ThreadPoolExecutor(2) as another: list(another.map(tasks.nap, [0.1] * 24))")
+    second = notebook.run("with ThreadPoolExecutor(2) as another: list(another.map(tasks.nap, [0.04] * 24))")
     assert notebook.until(lambda: first.views, 5)
     gate.touch()
     notebook.run("poolbar.wait(futures)")

@@ -1,4 +1,4 @@
-"""Big and slow pipes: 300 MB each way at once, readers that hold still, workers that die in the middle of a message.
+"""Big and slow pipes: 60 MB each way at once, readers that hold still, workers that die in the middle of a message.
 
 No deadlock, nothing lost, nothing twice (laws 3 and 9).
 """
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and file descriptors")
 
 PIECE = random.Random(5).randbytes(1_000_003)  # a prime: what is out of place by some pipes' length does not match
-PIECES = 300
-LARGE = 100_000_000  # bytes: no message of these tests is so long but those of 300 MB
+PIECES = 60
+LARGE = 20_000_000  # bytes: no message of these tests is so long but those of 60 MB
 MEDIUM = 65_536
 
 
 @pytest.fixture(scope="module")
 def big() -> bytes:
-    """300 MB, made once: the tests' process should not need more than a few of these at a time."""
+    """60 MB, made once: a hundred times what a pipe holds."""
     return PIECE * PIECES
 
 
@@ -153,7 +153,7 @@ def test_a_map_whose_reader_holds_still_stands_and_the_rest_of_the_executor_does
         read = [zlib.crc32(next(results)) for _ in range(10)]
         assert until(lambda: len(lines(path)) > 35 and stands())
         others_get_through()
-        assert len(executor.submit(operator.mul, PIECE, 100).result(60)) == 100 * len(PIECE)
+        assert len(executor.submit(operator.mul, PIECE, 15).result(60)) == 15 * len(PIECE)
         read += [zlib.crc32(value) for value in results]
         assert read == [wanted] * count
     assert sorted(map(int, lines(path))) == list(numbers)
@@ -171,8 +171,8 @@ def test_a_callback_that_blocks_holds_up_its_own_worker_only(processes: poolbar.
         held.add_done_callback(block)
         gate.open()
         assert blocks.wait(20)
-        futures = [processes.submit(operator.mul, PIECE, 50) for _ in range(4)]
-        assert {len(future.result(60)) for future in futures} == {50 * len(PIECE)}
+        futures = [processes.submit(operator.mul, PIECE, 15) for _ in range(4)]
+        assert {len(future.result(60)) for future in futures} == {15 * len(PIECE)}
         del futures
         assert [len(value) for value in processes.map(operator.mul, [PIECE], [PIECES])] == [PIECES * len(PIECE)]
     finally:
@@ -345,7 +345,7 @@ def test_a_worker_killed_while_it_writes_a_large_result_fails_that_task_alone(
         gate.open()
         assert held[0].result(20) is None
         start(executor, 2)
-        assert len(executor.submit(operator.mul, PIECE, 100).result(60)) == 100 * len(PIECE)
+        assert len(executor.submit(operator.mul, PIECE, 15).result(60)) == 15 * len(PIECE)
     ran = Counter(lines(path))
     assert set(ran) >= set(map(str, range(count if way == "submit" else place + 1)))
     assert max(ran.values()) == 1

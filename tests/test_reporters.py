@@ -266,11 +266,11 @@ def test_a_line_of_the_log_says_where_the_run_stands(progress: Progress, is_over
 SCRIPT = """
 import logging, sys, time
 import poolbar.progress.log as log
-log.FIRST_LINE_SECONDS, log.PERIOD_SECONDS = 0.3, 0.6  # else this would take a minute
+log.FIRST_LINE_SECONDS, log.PERIOD_SECONDS = 0.15, 0.3  # else this would take a minute
 import poolbar, tasks
 {setup}
 with poolbar.ThreadPoolExecutor(1, desc="Naps") as executor:
-    list(executor.map(tasks.nap, [0.05] * 40))
+    list(executor.map(tasks.nap, [0.05] * 20))
 """
 
 
@@ -284,7 +284,7 @@ def test_where_there_is_no_terminal_a_long_run_logs_plain_lines_to_stderr() -> N
     lines = run(SCRIPT.format(setup="")).splitlines()
     assert 2 <= len(lines) <= 5
     assert all(text.startswith("Naps: ") for text in lines)
-    assert lines[-1].startswith("Naps: done: 40 of 40 tasks (100 %), in 0:0")
+    assert lines[-1].startswith("Naps: done: 20 of 20 tasks (100 %), in 0:0")
 
 
 def test_the_log_goes_where_logging_is_set_up_to() -> None:
@@ -295,7 +295,7 @@ def test_the_log_goes_where_logging_is_set_up_to() -> None:
 
 
 def test_a_run_of_less_than_ten_seconds_logs_nothing() -> None:
-    assert run("import poolbar, tasks\nwith poolbar.ThreadPoolExecutor(1) as e: list(e.map(tasks.nap, [0.05] * 20))") == ""
+    assert run("import poolbar, tasks\nwith poolbar.ThreadPoolExecutor(1) as e: list(e.map(tasks.nap, [0.05] * 10))") == ""
 
 
 # --- JSON lines
@@ -304,7 +304,7 @@ def test_a_run_of_less_than_ten_seconds_logs_nothing() -> None:
 def test_json_lines_tell_of_each_run_and_their_fields_are_those_that_are_documented(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
     with poolbar.ThreadPoolExecutor(1, progress=f"json:{path}", desc="Naps") as executor:
-        list(executor.map(tasks.nap, [0.03] * 40))
+        list(executor.map(tasks.nap, [0.015] * 40))
         futures = [executor.submit(tasks.fail) for _ in range(3)]
         poolbar.wait(futures)
     lines = [json.loads(text) for text in path.read_text().splitlines()]

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 HEAD = """
 import faulthandler, logging, os, signal, sys, time, traceback, warnings
-import poolbar, tasks
+import poolbar, poolbar.progress.bar, tasks
 from tasks import nap, note, wait_for
 
 faulthandler.register(signal.SIGUSR1)  # see Program.tell_where_it_stands
+poolbar.progress.bar.FIRST_SHOWN_SECONDS = 0.1
 
 """
 POOL = "with poolbar.ProcessPoolExecutor(2) as executor:\n    "
@@ -115,7 +116,7 @@ with one, two:
     assert_no_ghosts(program)
 
 
-THEIRS = "for number in tqdm(executor.map(nap, [0.1] * 20, range(20), desc='Ours'), total=20, desc='Theirs'"
+THEIRS = "for number in tqdm(executor.map(nap, [0.04] * 20, range(20), desc='Ours'), total=20, desc='Theirs'"
 
 
 def test_a_bar_of_the_users_own_around_a_map_and_ours_have_lines_of_their_own(show: Show) -> None:
@@ -375,7 +376,7 @@ def test_no_line_is_broken_where_the_program_and_many_tasks_print_at_once(show: 
     shown = show(
         """
 def task(number):
-    nap(0.15 if number < 10 else 0.001)
+    nap(0.06 if number < 10 else 0.001)
     print("<task", number, "prints>")
 
 with poolbar.ProcessPoolExecutor(2) as executor:
@@ -537,7 +538,7 @@ def task(number):
     poolbar.report(number, 4, desc="caf\\xe9")
     print("caf\\xe9 \\u2603")
     logging.getLogger("task").warning("caf\\xe9")
-    nap(0.3)
+    nap(0.1)
 
 with poolbar.ProcessPoolExecutor(2, desc="na\\xefve") as executor:
     list(executor.map(task, range(8)))
@@ -656,7 +657,7 @@ LOUD = """
 def task(number):
     print("task", number)
     print("error", number, file=sys.stderr)
-    nap(0.16)
+    nap(0.06)
     return number
 
 """
@@ -682,7 +683,7 @@ def test_with_another_kind_of_progress_what_is_printed_is_as_whole(show: Show, p
     shown = show(f"""
 import tqdm
 import poolbar.progress.log as log
-log.FIRST_LINE_SECONDS = 0.3
+log.FIRST_LINE_SECONDS = 0.1
 {LOUD}
 with poolbar.ProcessPoolExecutor(2, progress={progress}, desc="Main") as executor:
     for number in executor.map(task, range(12)): print("got", number)
@@ -710,7 +711,7 @@ def task(number):
     from tqdm import tqdm
     print("task", number, flush=True)
     for _ in tqdm(range(2), desc="own"):
-        nap(0.5)
+        nap(0.15)
 
 {POOL}list(executor.map(task, range(2), desc="Main"))
 """,

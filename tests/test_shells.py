@@ -23,9 +23,9 @@ def start() -> Iterator[Start]:
 
 
 TYPED = [
-    "import poolbar, os, sys, time",
+    "import poolbar.progress.bar, os, sys, time; poolbar.progress.bar.FIRST_SHOWN_SECONDS = 0.1",
     "pool = poolbar.ProcessPoolExecutor(2)",
-    "def task(number): print('task', number, os.getpid() == parent); time.sleep(0.3); return number",
+    "def task(number): print('task', number, os.getpid() == parent); time.sleep(0.15); return number",
     "",
     "parent = os.getpid()",
     "sum(pool.map(task, range(6)))",
@@ -88,12 +88,13 @@ def test_what_is_typed_into_a_shell_runs_in_workers_and_each_prompt_has_its_line
 
 
 SCRIPT = """
-import os, time, poolbar
+import os, time, poolbar.progress.bar
+poolbar.progress.bar.FIRST_SHOWN_SECONDS = 0.1
 parent = os.getpid()
 
 def task(number):
     print("task", number, os.getpid() == parent)
-    time.sleep(0.3)
+    time.sleep(0.15)
     return number
 
 with poolbar.ProcessPoolExecutor(2) as executor:
@@ -123,7 +124,7 @@ def test_in_ipython_a_bar_lives_on_from_cell_to_cell_and_ends_at_the_exit(start:
     typed = [
         "import poolbar, time; from tqdm import tqdm; pool = poolbar.ProcessPoolExecutor(2, desc='Calls'); nap = time.sleep",
         "settle = lambda: [nap(0.01) for _ in iter(lambda: any(getattr(bar, 'is_up', 0) for bar in tqdm._instances), False)]",
-        *["_ = [print('ended') for _ in poolbar.as_completed([pool.submit(nap, 0.3) for _ in range(6)])]; settle()"] * 2,
+        *["_ = [print('ended') for _ in poolbar.as_completed([pool.submit(nap, 0.2) for _ in range(6)])]; settle()"] * 2,
     ]
     type_in(program, "ipython", typed)
     assert program.lines().count("ended") == 12
