@@ -205,12 +205,15 @@ def environment(**changes: str) -> dict[str, str]:
 def script(tmp_path: Path) -> Callable[..., list[str]]:
     """Run a text as a script, as a user would; return the lines that it printed."""
 
-    def run(text: str, *arguments: str, way: str = "file", seconds: float = 60, stderr: str = "", **changes: str) -> list[str]:
+    def run(
+        text: str, *arguments: str, way: str = "file", flags: tuple[str, ...] = (), seconds: float = 60, stderr: str = "",
+        **changes: str,
+    ) -> list[str]:  # fmt: skip
         path = tmp_path / "script.py"
         path.write_text(text)
         command = {"file": [str(path)], "-c": ["-c", text], "stdin": ["-"]}[way]
         done = subprocess.run(
-            [sys.executable, *command, *arguments], input=text if way == "stdin" else "", capture_output=True, text=True,
+            [sys.executable, *flags, *command, *arguments], input=text if way == "stdin" else "", capture_output=True, text=True,
             timeout=seconds, cwd=tmp_path, env=environment(**changes),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from .bars import Process, Teller
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .channel import ConnectionReceiver, Receiver
     from .relay import Levels
+    from .setup import Setup
 
 BUDGET_SECONDS = 0.020
 """A batch that has run this long hands back what it has not started: twice what a batch should take."""
@@ -42,37 +43,6 @@ BUDGET_SECONDS = 0.020
 ASK = struct.Struct("q?")
 """What comes over the control pipe: the number of a batch that shows nothing for long. Its outcomes are wanted now, and
 its unstarted tasks back, if the flag is set."""
-
-
-class Main(NamedTuple):
-    """What ``__main__`` is in this worker."""
-
-    by_value: bool  # what the parent's __main__ defines comes by value, and goes back so
-    empty: bool  # the start method leaves there what started the process: put an empty one in its place
-
-
-class Initializer(NamedTuple):
-    """Runs once in a worker before its first task; ``sealed`` is the pickle of (function, arguments), or None."""
-
-    sealed: bytes | None
-    call: tuple[Callable[..., object], tuple[Any, ...]] | None
-
-    def run(self) -> None:
-        """Call the initializer."""
-        call = self.call if self.sealed is None else loads(self.sealed)
-        assert call is not None  # one of the two is there
-        function, arguments = call
-        function(*arguments)
-
-
-class Setup(NamedTuple):
-    """What a worker starts with."""
-
-    ledger_path: str
-    initializer: Initializer | None
-    environment: dict[str, str]  # taken where the variable is not set
-    main: Main
-    levels: Levels | None  # of the parent's loggers; None: nothing is relayed
 
 
 class _Server:
@@ -266,6 +236,7 @@ def serve(
         ledger = Ledger(setup.ledger_path)
         if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
             ledger.catch_traces(setup.ledger_path)
+        setup.flags.settle()
     except FileNotFoundError:
         return  # the parent is gone
     outbox = Outbox(sender(outcomes), ledger, process_meter())

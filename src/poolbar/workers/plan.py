@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._settings import BY_VALUE
 from ..inside.pickling import dumps
-from ..inside.serve import Initializer, Main
+from ..inside.setup import Flags, Initializer, Main
+from .flags import flag_variables
 from .relayed import levels
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Plan:
         idle_seconds: how long a worker is kept for the next executor; 0: not at all.
         task_timeout: seconds that a task may take; None: as long as it likes.
         levels: of this process's loggers, for what is logged in the worker; None: nothing is relayed.
+        flags: of this interpreter, where the worker has them by its environment.
         key: workers of plans with equal keys can stand in for each other; None: these are not kept.
     """
 
@@ -71,6 +73,8 @@ class Plan:
         self.main = Main(by_value=self.method in BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
         self.limits = _thread_limits(workers)
+        self._flag_variables = flag_variables() if self.method in BY_VALUE else {}
+        self.flags = Flags({name: os.environ.get(name) for name in self._flag_variables}, sys._xoptions)
         self.idle_seconds = idle_seconds if self._can_be_warm() else 0.0
         self.key = self._make_key() if self.idle_seconds else None
 
@@ -114,9 +118,11 @@ class Plan:
 
     def process(self, target: Callable[..., object], arguments: tuple[Any, ...]) -> BaseProcess:
         """Return a process, not started."""
-        keywords: dict[str, Any] = {"env": self.limits} if self.method == "loky" else {}
-        made: BaseProcess = self.context.Process(target=target, args=arguments, **keywords)
-        return made
+        made: Any = self.context.Process(target=target, args=arguments)
+        if self.method in BY_VALUE:
+            made.env = {**self.limits, **self._flag_variables}
+        process: BaseProcess = made
+        return process
 
 
 def _thread_limits(workers: int) -> dict[str, str]:

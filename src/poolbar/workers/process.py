@@ -20,7 +20,8 @@ from .._errors import TaskTimeout, text_of
 from ..inside import ledger as ledgers
 from ..inside.channel import receiver, sender, widen
 from ..inside.pickling import loads
-from ..inside.serve import ASK, Setup, serve
+from ..inside.serve import ASK, serve
+from ..inside.setup import Setup
 from . import WorkerFailed, relayed, starting, watch
 from .remote_errors import Death, crashed, describe_exit, rebuilt
 from .sending import Outgoing
@@ -93,7 +94,7 @@ class ProcessWorker:
             self._tasks.on_stuck = self.end_stuck
             self._place: ledgers.Place | None = ledgers.create()
             self._ledger = ledgers.Ledger(self._place.path)
-            setup = Setup(self._place.path, plan.initializer, plan.limits, plan.main, plan.levels)
+            setup = Setup(self._place.path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
             try:
                 self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
                 self.process.start()
