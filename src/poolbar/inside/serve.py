@@ -247,6 +247,8 @@ def serve(
         outbox.end_lines = relay.streams.end_lines
     server = _Server(receiver(tasks), outbox, ledger, relay)
     if hasattr(os, "register_at_fork"):
+        if relay is not None:
+            os.register_at_fork(before=relay.streams.take_in)
         os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
         os.register_at_fork(after_in_child=server.stop)
     threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()

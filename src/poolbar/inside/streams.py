@@ -52,12 +52,16 @@ class _Lines(io.RawIOBase):
             self._send(whole)
         return len(text)
 
-    def end_line(self) -> None:
-        """Send an unfinished line: the task is over."""
+    def take_in(self) -> None:
+        """Have here what was printed of an unfinished line."""
         try:
             self.text.flush()
         except ValueError:
             pass  # it was closed, or detached from this
+
+    def end_line(self) -> None:
+        """Send an unfinished line: the task is over."""
+        self.take_in()
         if self._part:
             self.send_part()
 
@@ -86,10 +90,6 @@ class _Lines(io.RawIOBase):
 
     def let_go(self) -> None:
         """In a child that a task has forked: from now on it prints for itself; what was not sent is its parent's to send."""
-        try:
-            self.text.flush()  # to here
-        except ValueError:
-            pass
         self._part = b""
         self._is_off = True
 
@@ -119,6 +119,14 @@ class Streams:
         for lines in self._lines:
             lines.end_line()
             lines.flush = lines.send_part  # type: ignore[method-assign]
+
+    def take_in(self) -> None:
+        """Have here what was printed of unfinished lines: this process is about to be forked.
+
+        Not in the child: there, where Python runs without a GIL, a thread that is gone may hold the lock of such a stream.
+        """
+        for lines in self._lines:
+            lines.take_in()
 
     def renew(self) -> None:
         """Make them as good as new."""
