@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from ._backlog import Backlog
@@ -13,8 +12,10 @@ from ._errors import BrokenExecutor
 from ._hands import rouse
 from ._interrupts import interrupts_deferred
 from ._lane import Lane
+from ._living import Living
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Mapping
     from concurrent.futures import Future
 
@@ -75,7 +76,7 @@ class Crew:
         self.is_forced = False  # workers are being killed
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
         self.calls_tally: Tally | None = None
-        self.tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
+        self.tallies: Living[Tally] = Living()
         self._runs: set[Run] = set()  # runs that have tasks left to take; guarded by the backlog's lock
         _crews.add(self)
 
@@ -170,7 +171,7 @@ class Crew:
         """Have the end shown of all that nobody reads any more. Called when all is done."""
         if self.calls_tally is not None:
             self.calls_tally.close_when_done()
-        for tally in list(self.tallies):
+        for tally in self.tallies:
             # What was dropped by force never ends.
             if self.is_forced or tally.is_over():
                 tally.close()
@@ -237,7 +238,7 @@ class Crew:
                 worker.kill(hard)
 
 
-_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+_crews: Living[Crew] = Living()
 
 
 def finish_all(*, at_once: bool) -> None:
@@ -255,19 +256,19 @@ def finish_all(*, at_once: bool) -> None:
 
 def any_at_work() -> bool:
     """Tell whether any executor has a lane."""
-    return any(crew.backlog.lanes for crew in list(_crews))
+    return any(crew.backlog.lanes for crew in _crews)
 
 
 def drop_all() -> None:
     """Kill the workers of all executors and show the end of their runs; wait for nothing. The process is about to end."""
-    for crew in list(_crews):
+    for crew in _crews:
         crew.kill(hard=True)
         crew.close_tallies()
 
 
 def forget_all() -> None:
     """In a forked child: the lanes are its parent's. Their executors here refuse work."""
-    for crew in list(_crews):
+    for crew in _crews:
         crew.backlog = Backlog({}, lambda _: None)
         crew.backlog.closed = True
         crew.backlog.broken = "this executor was made in another process, of which this one is a fork; make a new one here"
