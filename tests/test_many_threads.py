@@ -659,3 +659,62 @@ def test_a_shutdown_waits_for_the_workers_that_were_started_while_it_waited() ->
         executor.shutdown()
         left = len(executor._processes)
         assert left == 0
+
+
+# --- what several threads share; without a GIL they meet in it all the time
+
+NEW_FUNCTIONS = """
+import sys, threading, poolbar
+
+THREADS, EACH = 8, 120
+together = threading.Barrier(THREADS)
+seen = []
+
+def own(number):
+    return eval(f"lambda: {number}"), type(f"Own{number}", (), {})
+
+def submit(base):
+    pairs = [own(base + number) for number in range(EACH)]
+    together.wait(30)
+    futures = [(executor.submit(function), executor.submit(type, kind())) for function, kind in pairs]
+    for number, (value, kind) in enumerate(futures):
+        seen.append(value.result(60) == base + number and kind.result(60) is pairs[number][1])
+
+with getattr(poolbar, sys.argv[1])(2) as executor:
+    threads = [threading.Thread(target=submit, args=(1000 * number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(len(seen), all(seen))
+"""
+
+
+@pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
+def test_threads_submit_more_functions_and_classes_than_an_executor_remembers(script: Script, kind: str) -> None:
+    assert script(NEW_FUNCTIONS, kind) == ["960 True"]
+
+
+def test_executors_come_and_go_in_several_threads() -> None:
+    """The main thread looks at all of them whenever one of its own has ended."""
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            with poolbar.ThreadPoolExecutor(1) as executor:
+                assert list(executor.map(abs, [-1])) == [1]
+
+    def watch() -> None:
+        try:
+            for _ in range(300):
+                with poolbar.ThreadPoolExecutor(1) as executor:
+                    assert executor.submit(abs, -1).result(20) == 1
+        finally:
+            over.set()
+
+    others = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for other in others:
+        other.start()
+    watch()
+    for other in others:
+        other.join(20)

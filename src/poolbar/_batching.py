@@ -20,7 +20,8 @@ class Pace:
     """What is known about the tasks of one function: how long they take and how large their arguments are.
 
     Measured inside the worker. A slower measurement counts at once (a batch that is too long delays others), a faster one
-    by half. Owned by the backlog: its lock is held for each call.
+    by half. Owned by the backlog: its lock is held for each call, but for ``note_bytes``: where two lanes meet in it, a
+    measurement may be lost.
     """
 
     __slots__ = ("bytes", "fixed", "last", "seconds")

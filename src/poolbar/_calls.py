@@ -127,7 +127,10 @@ class Calls:
         return tries
 
     def _forget_tries(self) -> None:
-        self._tries = {key: tries for key, tries in list(self._tries.items()) if not key[0].done()}
+        # One by one: another lane may count a try just now.
+        for key in list(self._tries):
+            if key[0].done():
+                self._tries.pop(key, None)
 
     def try_again(self, batch: Batch) -> None:
         """Take the next task back: it comes as a part of its own, and is taken alone."""

@@ -8,7 +8,7 @@ leak in; each of its tasks gets a copy of its own.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
+import threading
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,7 +117,8 @@ class Functions:
     def __init__(self, main_by_value: bool, natures: Natures) -> None:
         self._main_by_value = main_by_value
         self._natures = natures
-        self._shared: OrderedDict[Any, tuple[Function, tuple[Any, ...]]] = OrderedDict()
+        self._shared: dict[Any, tuple[Function, tuple[Any, ...]]] = {}  # the oldest first
+        self._sharing = threading.Lock()  # held while one is added: to find the oldest takes more than one step
         self._latest: Function | None = None  # of those with state
 
     def get(self, fn: Callable[..., Any]) -> Function:
@@ -146,9 +147,10 @@ class Functions:
 
     def _share(self, fn: Callable[..., Any]) -> Function:
         function = self._made(fn, seal(fn, self._main_by_value), fresh=False)
-        self._shared[fn] = (function, _state(fn))
-        if len(self._shared) > MOST_REMEMBERED:
-            self._shared.popitem(last=False)
+        with self._sharing:
+            self._shared[fn] = (function, _state(fn))
+            if len(self._shared) > MOST_REMEMBERED:
+                del self._shared[next(iter(self._shared))]
         return function
 
     def _with_state(self, fn: Callable[..., Any]) -> Function:

@@ -32,7 +32,8 @@ class Inputs(Protocol):
     """
 
     starred: bool  # each item is a tuple of arguments
-    exhausted: bool  # nothing more can be pulled
+    pulled: int  # items that were there to be taken so far
+    exhausted: bool  # nothing more can be pulled; then ``pulled`` is how many there were
     error: BaseException | None  # what the user's iterator raised
 
     def ready(self) -> int:
@@ -44,8 +45,8 @@ class Inputs(Protocol):
     def length(self) -> int | None:
         """Return how many items there are in all, or None where that is not known."""
 
-    def pull(self, count: int) -> int:
-        """Pull up to ``count`` items, each ready as soon as it is pulled; return how many.
+    def pull(self, count: int) -> None:
+        """Pull up to ``count`` items, each ready as soon as it is pulled.
 
         Fewer are pulled where the iterator ends, or raises: that ``error`` is kept.
         """
@@ -62,7 +63,7 @@ class Sliced:
 
     def __init__(self, sequences: list[Any]) -> None:
         self._sequences = sequences
-        self._length = min(map(len, sequences))
+        self._length = self.pulled = min(map(len, sequences))
         self._taken = 0
         self.starred = len(sequences) > 1
 
@@ -82,9 +83,8 @@ class Sliced:
         """Return how many items there are in all."""
         return self._length
 
-    def pull(self, count: int) -> int:
-        """Return 0: all is there already."""
-        return 0
+    def pull(self, count: int) -> None:
+        """Do nothing: all is there already."""
 
     def drop(self) -> None:
         """Do nothing: nothing of the user's runs on."""
@@ -99,6 +99,7 @@ class Pulled:
         self._length = None if None in lengths else min(lengths)  # type: ignore[type-var]
         self._iterator = zip(*iterables, strict=False) if self.starred else iter(iterables[0])
         self._waiting: deque[Any] = deque()
+        self.pulled = 0
         self.exhausted = False
         self.error: BaseException | None = None
 
@@ -115,7 +116,7 @@ class Pulled:
         """Return what ``len`` of the iterables says."""
         return self._length
 
-    def pull(self, count: int) -> int:
+    def pull(self, count: int) -> None:
         """Pull items. An error of the user's iterator ends the input, and is raised where its place is among the results."""
         pulled = 0
         add = self._waiting.append
@@ -126,9 +127,10 @@ class Pulled:
                 pulled += 1
         except Exception as error:
             self.error = error
+        finally:  # a Ctrl-C may come in the user's iterator
+            self.pulled += pulled
         if pulled < count:
-            self.exhausted = True
-        return pulled
+            self.exhausted = True  # only now: a reader in another thread takes what was pulled for all there is
 
     def drop(self) -> None:
         """Let go of the iterator, so that its own clean-up runs. What was pulled stays: a lane may be taking it."""

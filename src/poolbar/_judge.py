@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import OrderedDict
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,7 +106,7 @@ class AutoJudge:
         self.kinds = {PROCESS: self.choice.workers, THREAD: given or MOST_THREADS}
         if self._base == THREAD:
             self.kinds = {PROCESS: given or options.cpus(), THREAD: self.choice.workers}
-        self._natures: OrderedDict[Any, Nature] = OrderedDict()
+        self._natures: dict[Any, Nature] = {}  # the oldest first
         self._wanted: dict[Nature, int] = {}  # workers
         self._is_advised = False
 
@@ -141,8 +140,8 @@ class AutoJudge:
         nature = self._natures.get(key)
         if nature is None:
             nature = self._natures.setdefault(key, Nature(self._base))  # another thread may have been first
-            if len(self._natures) > MOST_REMEMBERED:
-                self._wanted.pop(self._natures.popitem(last=False)[1], None)
+            for old in list(self._natures)[:-MOST_REMEMBERED]:
+                self._wanted.pop(self._natures.pop(old, nature), None)
         return nature
 
     def may_run_in_thread(self, fn: Callable[..., Any]) -> bool:

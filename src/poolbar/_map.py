@@ -108,7 +108,6 @@ class Run:
         # Held while the iterator is pulled, for as long as it takes: by a reader, or by who shuts the executor down. Reentrant:
         # an iterator that reads its own results is told by Python that this cannot be.
         self._one_pulls = threading.RLock()
-        self._pulled = 0
         self._read = 0
         self._stride = 1
         self._owner = threading.get_ident()
@@ -233,9 +232,6 @@ class Run:
 
         Called once, by the thread that calls ``map``.
         """
-        inputs = self._inputs
-        if inputs.exhausted:
-            self._pulled = inputs.ready()
         with self._backlog.lock:
             if self._backlog.closed:
                 return False
@@ -260,12 +256,12 @@ class Run:
             if backlog.has_idle_lanes(self.function):
                 backlog.watch(self)
             try:
-                self._pulled += inputs.pull(count)
+                inputs.pull(count)
             finally:
                 self.is_pulling = False
                 self._offer()
             if self._inputs.exhausted:
-                self.tally.set_total(self._pulled)
+                self.tally.set_total(inputs.pulled)
 
     def _offer(self) -> None:
         with self._backlog.lock:
@@ -273,11 +269,11 @@ class Run:
 
     def _room(self) -> int:
         if self._buffersize is not None:
-            return self._read + self._buffersize - self._pulled
+            return self._read + self._buffersize - self._inputs.pulled
         if self._unread_bytes > UNREAD_BYTES:
             return 0
         self._window = max(self._window, WINDOW_BATCHES * self._backlog.most_lanes(self.function) * self.function.pace.last)
-        return self._read + self._window - self._pulled
+        return self._read + self._window - self._inputs.pulled
 
     def _top_up(self) -> None:
         while not self._inputs.exhausted and (room := self._room()) > 0:
@@ -343,7 +339,7 @@ class Run:
         return self._is_all_read()
 
     def _is_all_read(self) -> bool:
-        return self._inputs.exhausted and self._read == self._pulled
+        return self._inputs.exhausted and self._read == self._inputs.pulled
 
     def _forget_results(self) -> None:
         self._in_order.clear()
@@ -414,7 +410,7 @@ class Run:
                         yield take()
             if self._failures is not None:
                 self.tally.close()  # the bar first
-                self._failures.tell(self._pulled)
+                self._failures.tell(self._inputs.pulled)
             if self._inputs.error is not None:
                 raise self._inputs.error
         finally:

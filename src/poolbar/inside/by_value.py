@@ -13,6 +13,7 @@ Used of cloudpickle's internals (tests hold them, pyproject.toml bounds the vers
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 from collections import ChainMap
@@ -96,12 +97,13 @@ classes_of_parent: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 _own_classes: dict[str, type] = {}
 _own_ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+_numbers = itertools.count()
 
 
 def _own_class_id(cls: type) -> str:
     class_id = _own_ids.get(cls)
     if class_id is None:
-        class_id = f"{os.getpid()}-{len(_own_classes)}"
+        class_id = f"{os.getpid()}-{next(_numbers)}"  # two threads may be here: they give one class two, never two classes one
         _own_ids[cls] = class_id
         _own_classes[class_id] = cls
     return class_id
