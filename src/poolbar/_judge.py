@@ -174,8 +174,7 @@ class AutoJudge:
             self._employ(nature, choice)
             if choice.advice is None or self._is_advised or figures.tasks < ADVICE_TASKS or nature.measured < ADVICE_SECONDS:
                 return
-            self._is_advised = True
-        source.tally.advise(choice.advice)
+            self._is_advised = source.tally.advise(choice.advice)
 
     def _employ(self, nature: Nature, choice: Choice) -> None:
         backlog = self._backlog

@@ -192,9 +192,11 @@ class Tally:
                 return
             self._news[event.key] = event
 
-    def advise(self, advice: str) -> None:
-        """Have it shown what would be faster."""
+    def advise(self, advice: str) -> bool:
+        """Have it shown what would be faster. False: the end has come, and nobody will see it."""
+        # Without the lock: ``close``, which the garbage collector may call anywhere, takes none.
         self._advice = advice
+        return not self.over
 
     def bars_over(self, worker: int) -> None:
         """Note that the task which a worker ran is over, and all its bars."""

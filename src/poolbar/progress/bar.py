@@ -147,5 +147,6 @@ class Bar:
         self._inner.clear()
         if self._bar is not None:
             self._draw(progress)
+            self._advise(progress)
             close(self._bar)
             self._bar = None

@@ -55,6 +55,7 @@ class Log:
     def finished(self, progress: Progress) -> None:
         """Write the last line."""
         if self._last is not None:
+            self._advise(progress)
             _write(line(progress, is_over=True))
 
 
