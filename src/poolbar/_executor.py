@@ -414,7 +414,7 @@ class ProgressExecutor(Executor):
         waiting, running, done = backlog.figures()
         state = f"broken ({backlog.broken})" if backlog.broken else "shut down" if backlog.closed else "open"
         return (
-            f"<{name}: {state}, {backlog.lanes} of {choice.workers} {choice.kind} workers ({choice.reason}), "
+            f"<{name}: {state}, {backlog.hands[choice.kind].lanes} of {choice.workers} {choice.kind} workers ({choice.reason}), "
             f"{waiting} tasks waiting, {running} batches running, {done} tasks done>"
         )
 
