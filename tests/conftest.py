@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,13 @@ for name in [name for name in os.environ if name.startswith(("POOLBAR_", "TQDM_"
     del os.environ[name]  # the tests' own business
 os.environ["POOLBAR_PROGRESS"] = "off"  # also where the tests run in a terminal; those of the bar turn it on
 
-KINDS = {"process": poolbar.ProcessPoolExecutor, "thread": poolbar.ThreadPoolExecutor}
+KINDS: dict[str, Callable[..., poolbar.ProgressExecutor]] = {
+    "process": poolbar.ProcessPoolExecutor,
+    "thread": poolbar.ThreadPoolExecutor,
+}
+if sys.version_info >= (3, 14):
+    KINDS["interpreter"] = partial(poolbar.ProgressExecutor, backend="interpreter")
+PIPED = [kind for kind in KINDS if kind != "thread"]  # of these, workers have copies, and get tasks in batches
 TRACKERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of loky and multiprocessing: they live as long as we do
 
 
@@ -111,11 +118,21 @@ def _nothing_is_left_behind(_trackers: None) -> Iterator[None]:
     assert pipes() <= ends
 
 
-@pytest.fixture(scope="module", params=["process", "thread"])
+@pytest.fixture(scope="module", params=KINDS)
 def pool(request: pytest.FixtureRequest) -> Iterator[poolbar.ProgressExecutor]:
     """Two workers of each kind, started, shared by the tests of a module: they must leave it usable."""
     with KINDS[request.param](2) as executor:
         assert executor.choice.kind == request.param
+        start(executor, 2)
+        yield executor
+        assert executor.submit(abs, -1).result(20) == 1
+    poolbar.shutdown_warm_workers()
+
+
+@pytest.fixture(scope="module", params=PIPED)
+def piped(request: pytest.FixtureRequest) -> Iterator[poolbar.ProgressExecutor]:
+    """Two workers of each kind that is spoken to through pipes, started, shared by the tests of a module."""
+    with KINDS[request.param](2) as executor:
         start(executor, 2)
         yield executor
         assert executor.submit(abs, -1).result(20) == 1

@@ -44,7 +44,7 @@ def test_a_bad_keyword_is_an_error_that_names_it_and_its_value(keyword: str, val
 BAD_VARIABLES = [
     ("POOLBAR_MAX_WORKERS", "0", "greater than 0"), ("POOLBAR_MAX_WORKERS", "many", "whole number"),
     ("POOLBAR_MAX_WORKERS", "2.5", "whole number"),
-    ("POOLBAR_BACKEND", "gpu", "auto, process or thread"),
+    ("POOLBAR_BACKEND", "gpu", "auto, process, thread or interpreter"),
     ("POOLBAR_PROGRESS", "perhaps", "auto, bar (also on"),
     ("POOLBAR_CHUNKSIZE", "0", "greater than 0"), ("POOLBAR_CHUNKSIZE", "big", "whole number"),
     ("POOLBAR_BUFFERSIZE", "0", "greater than 0"), ("POOLBAR_BUFFERSIZE", "-5", "greater than 0"),
@@ -93,6 +93,16 @@ def test_a_bad_max_tasks_per_child_is_an_error(value: Any, error: type[Exception
 def test_max_tasks_per_child_and_fork_contradict_each_other() -> None:
     with pytest.raises(ValueError, match="max_tasks_per_child"):
         poolbar.ProcessPoolExecutor(mp_context="fork", max_tasks_per_child=2)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has sub-interpreters")
+def test_interpreters_need_a_newer_python_and_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(poolbar.SettingError, match=r"backend='interpreter' needs Python 3\.14 or newer; this is 3"):
+        poolbar.ProgressExecutor(backend="interpreter")
+    monkeypatch.setenv("POOLBAR_BACKEND", "interpreter")
+    with pytest.raises(poolbar.SettingError, match=r"needs Python 3\.14"):
+        poolbar.ProgressExecutor()
+    assert poolbar.ProcessPoolExecutor().choice.kind == "process"
 
 
 def test_threads_and_what_only_processes_can_do_contradict_each_other() -> None:
@@ -227,8 +237,8 @@ def test_an_iterable_whose_iter_raises_is_an_error_at_the_call(pool: poolbar.Pro
 @pytest.mark.parametrize(
     "argument", [threading.Lock(), NoTrip(), (n for n in ()), sys._getframe()], ids=lambda a: type(a).__name__
 )
-def test_an_argument_that_does_not_pickle_is_on_the_future(processes: poolbar.ProcessPoolExecutor, argument: Any) -> None:
-    future = processes.submit(tasks.same, argument)
+def test_an_argument_that_does_not_pickle_is_on_the_future(piped: poolbar.ProgressExecutor, argument: Any) -> None:
+    future = piped.submit(tasks.same, argument)
     error = future.exception(20)
     assert isinstance(error, poolbar.NotPicklable)
     assert isinstance(error, pickle.PicklingError)
@@ -237,8 +247,8 @@ def test_an_argument_that_does_not_pickle_is_on_the_future(processes: poolbar.Pr
     assert error.__cause__ is not None
 
 
-def test_an_argument_that_does_not_pickle_fails_its_own_task_of_a_map(processes: poolbar.ProcessPoolExecutor) -> None:
-    results = processes.map(tasks.same, [1, NoTrip(), 3])
+def test_an_argument_that_does_not_pickle_fails_its_own_task_of_a_map(piped: poolbar.ProgressExecutor) -> None:
+    results = piped.map(tasks.same, [1, NoTrip(), 3])
     assert next(results) == 1
     with pytest.raises(poolbar.NotPicklable, match=r"same.*stays where it is"):
         next(results)
@@ -246,17 +256,17 @@ def test_an_argument_that_does_not_pickle_fails_its_own_task_of_a_map(processes:
 
 @pytest.mark.parametrize("chunksize", [None, 1, 10])
 def test_unordered_results_before_an_argument_that_does_not_pickle_arrive(
-    processes: poolbar.ProcessPoolExecutor, chunksize: int | None, tmp_path: Path
+    piped: poolbar.ProgressExecutor, chunksize: int | None, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "ran")
-    results = processes.map(tasks.note, [path] * 5, [0, 1, NoTrip(), 3, 4], chunksize=chunksize)
+    results = piped.map(tasks.note, [path] * 5, [0, 1, NoTrip(), 3, 4], chunksize=chunksize)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(poolbar.NotPicklable):
         next(results)
 
 
-def test_an_argument_that_does_not_unpickle_fails_its_own_task(processes: poolbar.ProcessPoolExecutor) -> None:
-    before, bad, after = [processes.submit(tasks.same, argument) for argument in (1, OneWay(), 3)]
+def test_an_argument_that_does_not_unpickle_fails_its_own_task(piped: poolbar.ProgressExecutor) -> None:
+    before, bad, after = [piped.submit(tasks.same, argument) for argument in (1, OneWay(), 3)]
     assert before.result(20) == 1
     assert after.result(20) == 3
     error = bad.exception(20)
@@ -268,44 +278,44 @@ def test_an_argument_that_does_not_unpickle_fails_its_own_task(processes: poolba
 
 @pytest.mark.parametrize("chunksize", [None, 1, 10])
 def test_an_argument_that_does_not_unpickle_fails_its_own_task_of_a_map(
-    processes: poolbar.ProcessPoolExecutor, chunksize: int | None
+    piped: poolbar.ProgressExecutor, chunksize: int | None
 ) -> None:
-    results = processes.map(tasks.same, [1, OneWay(), 3], chunksize=chunksize)
+    results = piped.map(tasks.same, [1, OneWay(), 3], chunksize=chunksize)
     assert next(results) == 1
     with pytest.raises(poolbar.NotUnpicklable, match="cannot be rebuilt"):
         next(results)
 
 
-def test_a_function_that_does_not_pickle_is_on_the_future_and_raised_by_map(processes: poolbar.ProcessPoolExecutor) -> None:
-    assert isinstance(processes.submit(NoTrip(), 1).exception(20), poolbar.NotPicklable)
+def test_a_function_that_does_not_pickle_is_on_the_future_and_raised_by_map(piped: poolbar.ProgressExecutor) -> None:
+    assert isinstance(piped.submit(NoTrip(), 1).exception(20), poolbar.NotPicklable)
     with pytest.raises(poolbar.NotPicklable, match="NoTrip"):
-        list(processes.map(NoTrip(), [1, 2]))
+        list(piped.map(NoTrip(), [1, 2]))
 
 
-def test_a_function_that_does_not_unpickle_fails_its_tasks_alone(processes: poolbar.ProcessPoolExecutor) -> None:
-    futures = [processes.submit(OneWay(), number) for number in range(3)]
-    good = processes.submit(tasks.same, 5)
+def test_a_function_that_does_not_unpickle_fails_its_tasks_alone(piped: poolbar.ProgressExecutor) -> None:
+    futures = [piped.submit(OneWay(), number) for number in range(3)]
+    good = piped.submit(tasks.same, 5)
     assert all(isinstance(future.exception(20), poolbar.NotUnpicklable) for future in futures)
     assert good.result(20) == 5
     with pytest.raises(poolbar.NotUnpicklable, match="OneWay"):
-        list(processes.map(OneWay(), range(1000)))
+        list(piped.map(OneWay(), range(1000)))
     with pytest.raises(poolbar.NotUnpicklable, match="OneWay"):
-        list(processes.map(OneWay(), range(1000), chunksize=100))
+        list(piped.map(OneWay(), range(1000), chunksize=100))
 
 
-def test_a_function_of_a_module_that_workers_do_not_have_fails_its_tasks_alone(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_a_function_of_a_module_that_workers_do_not_have_fails_its_tasks_alone(piped: poolbar.ProgressExecutor) -> None:
     module = types.ModuleType("only_in_the_parent")
     exec("def double(x): return 2 * x", module.__dict__)
     sys.modules["only_in_the_parent"] = module
     try:
-        error = processes.submit(module.double, 1).exception(20)
+        error = piped.submit(module.double, 1).exception(20)
         assert isinstance(error, poolbar.NotUnpicklable)
         assert "only_in_the_parent" in str(error)
         with pytest.raises(poolbar.NotUnpicklable, match="only_in_the_parent"):
-            list(processes.map(module.double, [1, 2, 3]))
+            list(piped.map(module.double, [1, 2, 3]))
     finally:
         del sys.modules["only_in_the_parent"]
-    assert processes.submit(tasks.same, 5).result(20) == 5
+    assert piped.submit(tasks.same, 5).result(20) == 5
 
 
 BAD_OUTCOMES: list[tuple[str, type[BaseException], str]] = [
@@ -328,9 +338,9 @@ def raised(future: poolbar.Future[Any]) -> BaseException:
 
 @pytest.mark.parametrize(("what", "error", "text"), BAD_OUTCOMES, ids=[row[0] for row in BAD_OUTCOMES])
 def test_a_bad_outcome_is_its_own_tasks_alone(
-    processes: poolbar.ProcessPoolExecutor, what: str, error: type[BaseException], text: str
+    piped: poolbar.ProgressExecutor, what: str, error: type[BaseException], text: str
 ) -> None:
-    before, bad, after = [processes.submit(tasks.act, argument) for argument in (1, what, 3)]
+    before, bad, after = [piped.submit(tasks.act, argument) for argument in (1, what, 3)]
     found = raised(bad)
     assert type(found) is error
     if text:
@@ -363,9 +373,9 @@ def test_a_bad_outcome_in_the_middle_of_a_batch_touches_none_of_its_neighbours(
 @pytest.mark.parametrize("chunksize", [None, 1, 10])
 @pytest.mark.parametrize(("what", "error", "text"), BAD_OUTCOMES, ids=[row[0] for row in BAD_OUTCOMES])
 def test_a_bad_outcome_takes_its_place_among_the_results_of_a_map(
-    processes: poolbar.ProcessPoolExecutor, what: str, error: type[BaseException], text: str, chunksize: int | None
+    piped: poolbar.ProgressExecutor, what: str, error: type[BaseException], text: str, chunksize: int | None
 ) -> None:
-    results = processes.map(tasks.act, [0, 1, what, 3], chunksize=chunksize)
+    results = piped.map(tasks.act, [0, 1, what, 3], chunksize=chunksize)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(error):
         next(results)
@@ -373,9 +383,9 @@ def test_a_bad_outcome_takes_its_place_among_the_results_of_a_map(
         next(results)
 
 
-def test_an_exception_that_does_not_survive_the_trip_is_shown_by_a_stand_in(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_an_exception_that_does_not_survive_the_trip_is_shown_by_a_stand_in(piped: poolbar.ProgressExecutor) -> None:
     """With its type, its text and the remote traceback; a BrokenProcessPool, which it is under the standard library."""
-    error = processes.submit(tasks.act, "two arguments").exception(20)
+    error = piped.submit(tasks.act, "two arguments").exception(20)
     assert isinstance(error, poolbar.RemoteError)
     assert isinstance(error, BrokenProcessPool)
     assert error.type_name == "tasks.TwoArguments"
@@ -386,37 +396,37 @@ def test_an_exception_that_does_not_survive_the_trip_is_shown_by_a_stand_in(proc
     assert (type(again), again.args, again.type_name, again.text) == (type(error), error.args, error.type_name, error.text)
 
 
-def test_an_exception_brings_its_remote_traceback(processes: poolbar.ProcessPoolExecutor) -> None:
-    error = processes.submit(tasks.fail).exception(20)
+def test_an_exception_brings_its_remote_traceback(piped: poolbar.ProgressExecutor) -> None:
+    error = piped.submit(tasks.fail).exception(20)
     assert type(error) is ValueError
     assert "raise ValueError(text)" in str(error.__cause__)
 
 
-def test_an_exceptions_attributes_and_notes_arrive(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_an_exceptions_attributes_and_notes_arrive(piped: poolbar.ProgressExecutor) -> None:
     sent = OSError(2, "nothing here", "name")
     sent.extra = [1, 2]  # type: ignore[attr-defined]
-    error: Any = processes.submit(tasks.raise_it, sent).exception(20)
+    error: Any = piped.submit(tasks.raise_it, sent).exception(20)
     assert (type(error), error.errno, error.filename, error.extra) == (FileNotFoundError, 2, "name", [1, 2])
 
 
-def test_two_arguments_in_the_parent_too(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_two_arguments_in_the_parent_too(piped: poolbar.ProgressExecutor) -> None:
     """Such an exception as an argument pickles, and does not unpickle there."""
-    assert isinstance(processes.submit(tasks.same, TwoArguments("a", "b")).exception(20), poolbar.NotUnpicklable)
+    assert isinstance(piped.submit(tasks.same, TwoArguments("a", "b")).exception(20), poolbar.NotUnpicklable)
 
 
-def test_a_deeply_nested_argument_or_result_fails_its_own_task(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_a_deeply_nested_argument_or_result_fails_its_own_task(piped: poolbar.ProgressExecutor) -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
     try:
-        assert processes.submit(tasks.same, deep).exception(20) is not None
+        assert piped.submit(tasks.same, deep).exception(20) is not None
         with pytest.raises((poolbar.NotPicklable, RecursionError)):
-            list(processes.map(tasks.same, [deep]))
+            list(piped.map(tasks.same, [deep]))
     finally:
         while deep:
             deep = deep[0]
-    assert isinstance(processes.submit(eval, "[f := [], [f := [f] for _ in range(100_000)][-1]][1]").exception(20), Exception)
-    assert processes.submit(tasks.same, 5).result(20) == 5
+    assert isinstance(piped.submit(eval, "[f := [], [f := [f] for _ in range(100_000)][-1]][1]").exception(20), Exception)
+    assert piped.submit(tasks.same, 5).result(20) == 5
 
 
 # --- functions of a module that is still being imported

@@ -49,7 +49,9 @@ FLOORS = [
     {"__init__"},
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
-TYPES_ONLY = {(f"workers/{name}", "_batch") for name in ("__init__", "process", "sending", "thread", "watch")}
+TYPES_ONLY = {
+    (f"workers/{name}", "_batch") for name in ("__init__", "interpreter", "piped", "process", "sending", "thread", "watch")
+}
 LAZY_FACE = {"__init__"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,6 +86,8 @@ class Situation(NamedTuple):
 
 POOL = "with poolbar.ProcessPoolExecutor(2) as executor:\n    "
 THREADS = POOL.replace("Process", "Thread")
+INTERPRETERS = POOL.replace("ProcessPoolExecutor(2)", "ProgressExecutor(2, backend='interpreter')")
+FROM_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="sub-interpreters came with Python 3.14")
 FORKED = POOL.replace("(2)", "(2, mp_context='fork')")
 BARE = "executor = poolbar.ProcessPoolExecutor(2)\n"
 LIST = "list(executor.map(stay, range(20)))"
@@ -150,8 +153,9 @@ def test_one_ctrl_c_ends_the_program_and_leaves_it_its_results(start: Start, sit
     assert results == [str(number) for number in range(kept)]
 
 
-def test_one_ctrl_c_lets_threads_end_what_they_have_begun_and_nothing_else(start: Start) -> None:
-    program = start(that_tells(THREADS + SHORT))
+@pytest.mark.parametrize("pool", [THREADS, pytest.param(INTERPRETERS, marks=FROM_3_14)], ids=["threads", "interpreters"])
+def test_one_ctrl_c_lets_threads_and_interpreters_end_what_they_have_begun_and_nothing_else(start: Start, pool: str) -> None:
+    program = start(that_tells(pool + SHORT))
     program.until(lambda: program.bars() and len(program.noted("kept")) >= 6)
     program.type(CTRL_C)
     program.end()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
-from conftest import Gate, environment, is_gone, kill_now_and_then, lines, start, until
+from conftest import KINDS, PIPED, Gate, environment, is_gone, kill_now_and_then, lines, start, until
 
 import poolbar
 
@@ -27,9 +27,12 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 # --- law 2: nobody waits behind a running task while a worker is idle
 
 
+@pytest.mark.parametrize("kind", PIPED)
 @pytest.mark.parametrize("way", ["submit", "map", "submit one by one"])
-def test_after_many_tiny_tasks_four_tasks_of_the_same_function_that_meet_meet_at_once(tmp_path: Path, way: str) -> None:
-    with poolbar.ProcessPoolExecutor(4) as executor:
+def test_after_many_tiny_tasks_four_tasks_of_the_same_function_that_meet_meet_at_once(
+    kind: str, tmp_path: Path, way: str
+) -> None:
+    with KINDS[kind](4) as executor:
         if way == "map":
             assert all(executor.map(tasks.meet_or_not, [None] * 5000))
             met = executor.map(tasks.meet_or_not, [(str(tmp_path), number, 4) for number in range(4)])
@@ -61,8 +64,9 @@ with poolbar.ProcessPoolExecutor(4) as executor:
     assert script(text) == ["[True, True, True, True]"]
 
 
-def test_a_task_may_wait_for_what_a_later_one_does(gate: Gate) -> None:
-    with poolbar.ProcessPoolExecutor(2) as executor:
+@pytest.mark.parametrize("kind", PIPED)
+def test_a_task_may_wait_for_what_a_later_one_does(kind: str, gate: Gate) -> None:
+    with KINDS[kind](2) as executor:
         assert all(executor.map(tasks.stay, [None] * 3000)) is False
         assert list(executor.map(tasks.wait_for, [__file__] * 3000)) == [None] * 3000
         waiting = executor.submit(tasks.wait_for, gate.path, None, "done")
@@ -73,10 +77,11 @@ def test_a_task_may_wait_for_what_a_later_one_does(gate: Gate) -> None:
         assert [future.result(30) for future in others] == [None] * 20
 
 
+@pytest.mark.parametrize("kind", PIPED)
 @pytest.mark.parametrize("way", ["submit", "map"])
-def test_fast_tasks_do_not_hide_a_slow_one(gate: Gate, way: str) -> None:
+def test_fast_tasks_do_not_hide_a_slow_one(kind: str, gate: Gate, way: str) -> None:
     """Their results arrive while the slow one that follows them in their batch runs."""
-    with poolbar.ProcessPoolExecutor(1) as executor:
+    with KINDS[kind](1) as executor:
         list(executor.map(tasks.wait_for, [__file__] * 3000))
         paths = [*[__file__] * 50, gate.path, *[__file__] * 50]
         if way == "submit":
@@ -92,13 +97,14 @@ def test_fast_tasks_do_not_hide_a_slow_one(gate: Gate, way: str) -> None:
             assert list(results) == list(range(50, 101))
 
 
-def test_slow_tasks_behind_fast_ones_are_shared_by_all_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PIPED)
+def test_slow_tasks_behind_fast_ones_are_shared_by_all_workers(kind: str, tmp_path: Path) -> None:
     """The skew run: after 2,000 no-ops, the slow tasks at the end run on every worker at once; here they meet.
 
     One group of them: with several, a worker may start on a later group before an earlier one is complete, as under the
     standard library with a chunksize above 1.
     """
-    with poolbar.ProcessPoolExecutor(4) as executor:
+    with KINDS[kind](4) as executor:
         start(executor, 4)
         slow = [(str(tmp_path), number, 4, 10.0) for number in range(4)]
         assert all(executor.map(tasks.meet_or_not, [*[None] * 2000, *slow]))
@@ -107,9 +113,10 @@ def test_slow_tasks_behind_fast_ones_are_shared_by_all_workers(tmp_path: Path) -
 # --- law 3: outcomes are not kept back
 
 
+@pytest.mark.parametrize("kind", PIPED)
 @pytest.mark.parametrize("way", ["submit", "map", "unordered", "callback"])
-def test_the_first_result_of_a_batch_arrives_while_the_second_task_runs(gate: Gate, way: str) -> None:
-    with poolbar.ProcessPoolExecutor(1) as executor:
+def test_the_first_result_of_a_batch_arrives_while_the_second_task_runs(kind: str, gate: Gate, way: str) -> None:
+    with KINDS[kind](1) as executor:
         arguments = [[__file__, gate.path], [None] * 2, [0, 1]]
         if way in ("map", "unordered"):
             results = executor.map(tasks.wait_for, *arguments, chunksize=2, ordered=way == "map")

@@ -63,11 +63,11 @@ FORMS = st.sampled_from([list, tuple, iter, collections.deque, lambda items: (it
     buffersize=st.none() | st.integers(1, 9),
 )
 def test_a_map_is_what_the_builtin_map_is(
-    processes: poolbar.ProcessPoolExecutor,
+    piped: poolbar.ProgressExecutor,
     lists: list[list[int]], form: Callable[..., Any], chunksize: int | None, ordered: bool, buffersize: int | None,
 ) -> None:  # fmt: skip
     inputs = [form(items) for items in lists]
-    results = list(processes.map(tasks.add, *inputs, chunksize=chunksize, ordered=ordered, buffersize=buffersize))
+    results = list(piped.map(tasks.add, *inputs, chunksize=chunksize, ordered=ordered, buffersize=buffersize))
     wanted = list(map(tasks.add, *lists))
     assert results == wanted if ordered else sorted(results) == sorted(wanted)
 
@@ -584,11 +584,11 @@ def test_an_exception_is_released_when_it_was_raised(pool: poolbar.ProgressExecu
 # --- each task has values of its own
 
 
-def test_an_argument_that_a_task_changes_is_changed_for_no_other_task(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_an_argument_that_a_task_changes_is_changed_for_no_other_task(piped: poolbar.ProgressExecutor) -> None:
     items: list[int] = []
-    assert set(processes.map(tasks.append, [items] * 3000)) == {1}
-    assert set(processes.map(tasks.append, [items] * 3000, chunksize=100)) == {1}
-    assert set(processes.map(tasks.append, (items for _ in range(3000)))) == {1}
+    assert set(piped.map(tasks.append, [items] * 3000)) == {1}
+    assert set(piped.map(tasks.append, [items] * 3000, chunksize=100)) == {1}
+    assert set(piped.map(tasks.append, (items for _ in range(3000)))) == {1}
     assert items == []
 
 
@@ -598,8 +598,8 @@ def test_a_result_that_a_later_task_changes_arrives_as_it_was(chunksize: int | N
         assert [len(found) for found in executor.map(tasks.grow, range(2000), chunksize=chunksize)] == list(range(1, 2001))
 
 
-def test_no_two_results_are_one_object(processes: poolbar.ProcessPoolExecutor) -> None:
-    results = list(processes.map(tasks.recall, range(1000), chunksize=100))
+def test_no_two_results_are_one_object(piped: poolbar.ProgressExecutor) -> None:
+    results = list(piped.map(tasks.recall, range(1000), chunksize=100))
     assert len({id(result) for result in results}) == 1000
-    nested = list(processes.map(tasks.same, [[[1]]] * 1000, chunksize=100))
+    nested = list(piped.map(tasks.same, [[[1]]] * 1000, chunksize=100))
     assert len({id(result[0]) for result in nested}) == 1000

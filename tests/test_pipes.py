@@ -25,6 +25,7 @@ from poolbar import _messages as messages
 from poolbar._backlog import Backlog
 from poolbar._calls import Calls
 from poolbar._function import Function
+from poolbar._nature import Nature
 from poolbar.progress import Untold
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ def test_large_results_of_one_batch_follow_each_other(checksum: int) -> None:
         assert [zlib.crc32(value) for value in results] == [checksum] * 3
 
 
-def test_a_large_error_arrives_whole(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_a_large_error_arrives_whole(piped: poolbar.ProgressExecutor) -> None:
     text = "x" * 30_000_000
-    error = processes.submit(tasks.fail, text).exception(60)
+    error = piped.submit(tasks.fail, text).exception(60)
     assert isinstance(error, ValueError)
     assert error.args == (text,)
 
@@ -159,7 +160,7 @@ def test_a_map_whose_reader_holds_still_stands_and_the_rest_of_the_executor_does
     assert sorted(map(int, lines(path))) == list(numbers)
 
 
-def test_a_callback_that_blocks_holds_up_its_own_worker_only(processes: poolbar.ProcessPoolExecutor, gate: Gate) -> None:
+def test_a_callback_that_blocks_holds_up_its_own_worker_only(piped: poolbar.ProgressExecutor, gate: Gate) -> None:
     blocks, free = threading.Event(), threading.Event()
 
     def block(_: Any) -> None:
@@ -167,17 +168,17 @@ def test_a_callback_that_blocks_holds_up_its_own_worker_only(processes: poolbar.
         free.wait(60)
 
     try:
-        held = gate.hold(processes)[0]
+        held = gate.hold(piped)[0]
         held.add_done_callback(block)
         gate.open()
         assert blocks.wait(20)
-        futures = [processes.submit(operator.mul, PIECE, 15) for _ in range(4)]
+        futures = [piped.submit(operator.mul, PIECE, 15) for _ in range(4)]
         assert {len(future.result(60)) for future in futures} == {15 * len(PIECE)}
         del futures
-        assert [len(value) for value in processes.map(operator.mul, [PIECE], [PIECES])] == [PIECES * len(PIECE)]
+        assert [len(value) for value in piped.map(operator.mul, [PIECE], [PIECES])] == [PIECES * len(PIECE)]
     finally:
         free.set()
-    start(processes, 2)
+    start(piped, 2)
 
 
 @pytest.mark.parametrize(("workers", "way"), [(1, "submit"), (1, "map in batches"), (2, "submit"), (2, "map")])
@@ -207,8 +208,8 @@ def test_many_medium_results_come_in_the_middle_of_long_tasks(tmp_path: Path, wo
 
 def test_submitted_tasks_that_two_workers_hand_back_are_begun_in_their_old_order() -> None:
     """Else one that waits for an earlier one may keep it from being begun: the standard library begins them in order."""
-    backlog = Backlog(2, lambda: None)
-    calls = Calls(Function(abs, "abs"), messages.STARRED, Untold())
+    backlog = Backlog({"process": 2}, lambda hands: None)
+    calls = Calls(Function(Nature("process"), None, "abs", b"sealed"), messages.STARRED, Untold())
     calls.tasks.extend((poolbar.Future(), (number,)) for number in range(10))
     batches = [calls.take(3), calls.take(3)]
     for batch in batches:

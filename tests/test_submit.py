@@ -212,13 +212,13 @@ def test_results_and_arguments_are_released_with_their_future(pool: poolbar.Prog
 # --- what submit takes with it
 
 
-def test_arguments_are_taken_as_they_are_at_submit(processes: poolbar.ProcessPoolExecutor, gate: Gate) -> None:
-    gate.hold(processes, 2)
+def test_arguments_are_taken_as_they_are_at_submit(piped: poolbar.ProgressExecutor, gate: Gate) -> None:
+    gate.hold(piped, 2)
     items, mapping = [1], {"numbers": [1]}
     futures = [
-        processes.submit(tasks.same, items),
-        processes.submit(tasks.same, value=mapping),
-        processes.submit(tasks.same, [items]),
+        piped.submit(tasks.same, items),
+        piped.submit(tasks.same, value=mapping),
+        piped.submit(tasks.same, [items]),
     ]
     items.append(2)
     mapping["numbers"].append(2)
@@ -227,9 +227,9 @@ def test_arguments_are_taken_as_they_are_at_submit(processes: poolbar.ProcessPoo
 
 
 def test_state_of_a_callable_counts_as_it_is_at_submit_and_each_task_gets_a_fresh_copy(
-    processes: poolbar.ProcessPoolExecutor, gate: Gate
+    piped: poolbar.ProgressExecutor, gate: Gate
 ) -> None:
-    gate.hold(processes, 2)
+    gate.hold(piped, 2)
     counter, items = tasks.Counter(10), [1]
 
     def closure() -> list[int]:
@@ -238,19 +238,19 @@ def test_state_of_a_callable_counts_as_it_is_at_submit_and_each_task_gets_a_fres
 
     partial = functools.partial(tasks.append, items)
     calls = [counter, counter.increase, partial, closure, *[counter] * 50]
-    futures = [processes.submit(call) for call in calls]
+    futures = [piped.submit(call) for call in calls]
     counter.count = 20
     items.append(2)
-    late = [processes.submit(call) for call in calls]
+    late = [piped.submit(call) for call in calls]
     gate.open()
     assert [future.result(20) for future in futures] == [11, 11, 2, [1, 0], *[11] * 50]
     assert [future.result(20) for future in late] == [21, 21, 3, [1, 2, 0], *[21] * 50]
     assert (counter.count, items) == (20, [1, 2])
 
 
-def test_an_argument_that_a_task_changes_is_changed_for_no_other_task(processes: poolbar.ProcessPoolExecutor) -> None:
+def test_an_argument_that_a_task_changes_is_changed_for_no_other_task(piped: poolbar.ProgressExecutor) -> None:
     items: list[int] = []
-    assert {future.result(20) for future in [processes.submit(tasks.append, items) for _ in range(3000)]} == {1}
+    assert {future.result(20) for future in [piped.submit(tasks.append, items) for _ in range(3000)]} == {1}
 
 
 def test_a_result_that_a_later_task_changes_arrives_as_it_was() -> None:

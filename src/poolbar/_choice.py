@@ -9,14 +9,14 @@ from ._nature import PIPE_SECONDS_PER_BYTE, PROMPT_SECONDS, Figures, Machine, Ra
 GAIN = 1.5
 """Another kind of worker must be so much faster to be taken, or to be worth a word."""
 
-PROCESS, THREAD = "process", "thread"
+PROCESS, THREAD, INTERPRETER = "process", "thread", "interpreter"
 
 
 class Choice(NamedTuple):
     """What was taken, and why.
 
     Attributes:
-        kind: "process" or "thread".
+        kind: "process", "thread" or "interpreter".
         workers: how many, at most.
         reason: in words.
         advice: what would be faster, in words, and how to have it; None: nothing that is known.
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 class Facts(NamedTuple):
     """What the choice depends on."""
 
-    backend: str  # what was asked for: auto, process or thread
+    backend: str  # what was asked for: auto, process, thread or interpreter
     fixed: str | None  # the kind that the executor's class fixes
     gil: bool  # the GIL is on, now
     needs_processes: str | None  # a keyword that only processes can honour
@@ -52,11 +52,11 @@ def choose(facts: Facts) -> Choice:
         ValueError: what was asked for contradicts itself.
     """
     kind, reason = _kind(facts)
-    if kind == THREAD and facts.needs_processes is not None:
-        raise ValueError(f"{facts.needs_processes} needs worker processes, and threads were asked for")
+    if kind != PROCESS and facts.needs_processes is not None:
+        raise ValueError(f"{facts.needs_processes} needs worker processes, and {kind}s were asked for")
     if facts.max_workers is not None:
         return Choice(kind, facts.max_workers, reason)
-    workers = facts.cpus if kind == PROCESS else min(32, facts.thread_cpus + 4)
+    workers = min(32, facts.thread_cpus + 4) if kind == THREAD else facts.cpus
     return Choice(kind, workers, reason)
 
 

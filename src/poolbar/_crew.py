@@ -195,12 +195,12 @@ class Crew:
 
         Raises:
             ValueError: the future is not of this executor.
-            RuntimeError: the task runs where it cannot be ended.
+            RuntimeError: its worker cannot be stopped.
         """
         if self._is_callback():
-            # It must not wait for what only lanes can do, for two might wait for each other.
+            # It must not wait for what only lanes can do, for two might wait for each other. What cannot be done is said here.
             for lane in list(self.lanes):
-                lane.end_task(future)  # a first try: where it is impossible, the lane says so now
+                lane.end_task(future)
             threading.Thread(target=self._kill_task, args=(future,), name="poolbar-kill", daemon=True).start()
             return True
         return self._kill_task(future)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ._choice import PROCESS, THREAD
+from ._choice import INTERPRETER, PROCESS, THREAD
 from ._crew import Crew
+from ._errors import NotPicklable, text_of
+from ._function import name_of
 from ._memory import Memory
 from ._supply import Supply
+from .inside.names import ModuleIsBeingImported
+from .inside.pickling import dumps
 from .workers.thread import ThreadWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._judge import Judge
     from ._options import Options
     from .workers import Worker
@@ -91,4 +97,31 @@ class _ProcessMaker:
         return spares
 
 
-_SUPPLIES = {PROCESS: _processes, THREAD: _threads}
+def _interpreters(asked: Options, workers: int, at_once: bool) -> Supply:
+    """Return a supply of interpreters.
+
+    Raises:
+        NotPicklable: the initializer does not pickle.
+        RuntimeError: its module is still being imported.
+    """
+    from .inside.setup import Initializer
+    from .workers.interpreter import InterpreterWorker
+    from .workers.relayed import levels
+
+    initializer = None if asked.initializer is None else Initializer(_sealed(asked.initializer, asked.initargs), None)
+    told = levels() if asked.relay else None
+    return Supply(lambda: InterpreterWorker(initializer, told), workers)
+
+
+def _sealed(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bytes:
+    try:
+        return dumps((initializer, initargs))
+    except ModuleIsBeingImported:
+        raise
+    except Exception as error:
+        raise NotPicklable(
+            f"the initializer {name_of(initializer)} or its arguments cannot be pickled: {text_of(error)}"
+        ) from error
+
+
+_SUPPLIES = {PROCESS: _processes, THREAD: _threads, INTERPRETER: _interpreters}

@@ -21,7 +21,7 @@ from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._judge import AutoJudge, FixedJudge
 from ._map import Run
 from ._options import options
-from ._settings import BY_VALUE, resolve
+from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
 from .inside.shared_main import Side
@@ -43,7 +43,7 @@ _numbers = itertools.count()
 
 
 class ProgressExecutor(Executor):
-    """Runs calls in worker processes or threads, and shows how far they are.
+    """Runs calls in worker processes, threads or interpreters, and shows how far they are.
 
     Args:
         max_workers: workers at most. Default: the CPUs that this process may use, and with "auto" more for tasks that wait; for
@@ -53,13 +53,15 @@ class ProgressExecutor(Executor):
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
         max_tasks_per_child: tasks after which a worker process is replaced.
-        backend: "auto", "process" or "thread". Default "auto": processes, or threads where Python runs without a GIL; tasks
-            are measured as they run, and what would be faster is said, or done, where ``thread_safe`` allows it.
+        backend: "auto", "process", "thread", or "interpreter": sub-interpreters in this process, each with a GIL of its own, from
+            Python 3.14 on; they start faster than processes, and cannot import all extension modules. Default "auto": processes,
+            or threads where Python runs without a GIL; tasks are measured as they run, and what would be faster is said, or
+            done, where ``thread_safe`` allows it.
         thread_safe: whether "auto" may run tasks in threads of this process. Default: those of functions with the decorator
             ``poolbar.thread_safe``. What they change in this process, they change for all.
         progress: what shows it: True or "bar", "log", False or "off", "json", "json:PATH", a class with tqdm's interface, or a
             Reporter. Default "auto": the bar where stderr is a terminal or a notebook, else the log.
-        relay: whether what tasks in worker processes print, log and warn of, and their tqdm bars, comes to this process.
+        relay: whether what tasks in worker processes and interpreters print, log and warn of, and their tqdm bars, is shown here.
         desc: what stands before the bar.
         unit: what the bar counts.
         tqdm_options: further keywords for tqdm.
@@ -106,7 +108,7 @@ class ProgressExecutor(Executor):
         self._making = threading.RLock()
         self._judge: Judge | None = None
         self._crew: _crew.Crew | None = None
-        self._main_by_value = self._options.method in BY_VALUE
+        self._main_by_value = self._options.is_main_by_value
         self._tally: Tally = Untold()
         self._cell: int | None = None  # of a notebook, in which these tasks were submitted
         self._is_shut = False
@@ -360,7 +362,7 @@ class ProgressExecutor(Executor):
         and the task is ended as soon as the callback returns. True: the future is cancelled; False: the task had ended by itself.
 
         Raises:
-            RuntimeError: the task runs in a thread, which cannot be stopped.
+            RuntimeError: the task runs in a thread or an interpreter, which cannot be stopped.
             ValueError: the future is running, and not of this executor.
         """
         if not isinstance(future, Future):

@@ -10,7 +10,7 @@ from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from . import _crew
-from ._interrupts import interrupts_held_off
+from ._interrupts import interrupts_held_off, set_handler
 from .progress.painter import painter
 
 if TYPE_CHECKING:
@@ -72,12 +72,8 @@ def end_on_sigterm() -> None:
 
     Only where nobody else has a say in what SIGTERM does, and from the main thread: Python sets handlers in no other.
     """
-    if (
-        os.name == "posix"
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    ):
-        signal.signal(signal.SIGTERM, _on_sigterm)
+    if os.name == "posix" and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        set_handler(signal.SIGTERM, _on_sigterm)
 
 
 def leave_sigterm() -> None:

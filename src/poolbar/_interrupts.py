@@ -1,4 +1,4 @@
-"""Ctrl-C at moments when it must not break in. Python runs signal handlers in the main thread alone, and so do these."""
+"""Ctrl-C at moments when it must not break in. Python runs signal handlers in the main thread alone, of the main interpreter."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def set_handler(number: int, handler: Any) -> bool:
+    """Set the handler of a signal. False: it is not this thread that gets signals, but the main one of the main interpreter."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        signal.signal(number, handler)
+    except ValueError:  # the main thread of another interpreter
+        return False
+    return True
+
+
 @contextmanager
 def interrupts_held_off() -> Iterator[list[Callable[[], Any]]]:
     """Let no Ctrl-C break in. Yields a list of those that came, each to be called to let it come after all."""
     came: list[Callable[[], Any]] = []
     handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    if not (callable(handler) and set_handler(signal.SIGINT, lambda *arguments: came.append(partial(handler, *arguments)))):
         yield came
         return
-    signal.signal(signal.SIGINT, lambda *arguments: came.append(partial(handler, *arguments)))
     try:
         yield came
     finally:

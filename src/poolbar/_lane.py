@@ -150,8 +150,6 @@ class Lane:
         position = batch.source.place_of(batch, future)
         if position is None:
             return False
-        if worker.why_unkillable is not None:
-            raise RuntimeError(worker.why_unkillable)
         if not worker.end_task(batch, position):
             worker.ask_back()
         return True

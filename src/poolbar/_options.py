@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _choice
 from ._errors import SettingError
-from ._settings import WrongTypeError, resolve, source_of
+from ._settings import BY_VALUE, WrongTypeError, resolve, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 NEEDS_PROCESSES = ("max_tasks_per_child", "mp_context", "task_timeout", "worker_memory_mb")
 """Keywords that only worker processes can honour."""
 
+
+OLDEST_WITH_INTERPRETERS = (3, 14)
 
 LIMITS = ("task_timeout", "worker_memory_mb")
 
@@ -82,6 +84,11 @@ class Options(NamedTuple):
         """The name of the start method."""
         method = self.start_method
         return method if isinstance(method, str) else str(method.get_start_method())
+
+    @property
+    def is_main_by_value(self) -> bool:
+        """Whether what ``__main__`` defines goes to workers by value."""
+        return self.method in BY_VALUE or (self.fixed_kind is None and self.backend == _choice.INTERPRETER)
 
     def gil(self) -> bool:
         """Tell whether the GIL is on, now."""
@@ -152,6 +159,8 @@ def _is_asked(name: str, asked: dict[str, Any], found: dict[str, Any]) -> bool:
 
 
 def _check_facts(made: Options) -> None:
+    if made.fixed_kind is None and made.backend == _choice.INTERPRETER and sys.version_info < OLDEST_WITH_INTERPRETERS:
+        raise SettingError(f"backend='interpreter' needs Python 3.14 or newer; this is {sys.version.split()[0]}")
     # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
     _choice.choose(_choice.Facts(made.backend, made.fixed_kind, True, made.needs_processes, None, made.max_workers, 1, 1))
     if made.max_tasks_per_child is not None and made.method == "fork":

@@ -10,7 +10,7 @@ from ._errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-BACKENDS = ("auto", "process", "thread")
+BACKENDS = ("auto", "process", "thread", "interpreter")
 START_METHODS = ("loky", "loky_init_main", "spawn", "forkserver", "fork")
 BY_VALUE = ("loky", "loky_init_main")
 """Start methods with which what ``__main__`` defines goes to workers by value: they do not run it again."""
@@ -125,7 +125,8 @@ TABLE = (
         "threads 4 more, at most 32.",
     ),
     Setting(
-        "backend", "POOLBAR_BACKEND", "auto", _word_of(BACKENDS), "one of auto, process, thread", "auto, process or thread",
+        "backend", "POOLBAR_BACKEND", "auto", _word_of(BACKENDS), "one of auto, process, thread, interpreter",
+        "auto, process, thread or interpreter (Python 3.14 or newer)",
         "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL, and where they are "
         "allowed and faster.",
     ),
@@ -141,7 +142,7 @@ TABLE = (
     ),
     Setting(
         "relay", "POOLBAR_RELAY", True, _switch, "True or False", "on or off (also 1, 0, true, false, yes, no)",
-        "Whether what tasks in worker processes print, log and warn of, and their tqdm bars, comes to this process.",
+        "Whether what tasks in worker processes and interpreters print, log and warn of, and their tqdm bars, is shown here.",
     ),
     Setting(
         "chunksize", "POOLBAR_CHUNKSIZE", None, _positive, ">= 1", "a whole number greater than 0",

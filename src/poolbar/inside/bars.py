@@ -107,7 +107,7 @@ here = _Here()
 
 
 class Process:
-    """Of a process that runs one task at a time."""
+    """Of a process, or an interpreter, that runs one task at a time."""
 
     teller: Teller | None = None
 

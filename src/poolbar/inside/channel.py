@@ -33,6 +33,52 @@ _WHOLE_BYTES = getattr(select, "PIPE_BUF", 0) - _HEAD  # up to this, a message i
 Data = bytes | bytearray | memoryview
 
 
+class End:
+    """An end of a pipe that somebody else closes, by its descriptor: what Sender and Receiver need of a Connection."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._number
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+class OwnEnd(End):
+    """An end of a pipe, closed with this object at the latest."""
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    __del__ = close
+
+
+def pipe() -> tuple[Any, Any]:
+    """Return the reading and the writing end of a new pipe that stays in this process."""
+    if os.name == "posix":
+        reader, writer = os.pipe()
+        return OwnEnd(reader), OwnEnd(writer)
+    from multiprocessing.connection import Pipe
+
+    return Pipe(duplex=False)
+
+
+def opened(number: int, *, reading: bool) -> Any:
+    """Return an end of a pipe that another interpreter of this process has opened, and closes."""
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+        from multiprocessing.reduction import duplicate
+
+        return PipeConnection(duplicate(number), readable=reading, writable=not reading)
+    return End(number)
+
+
 class Sender:
     """The writing end. One thread at a time. Raises OSError (BrokenPipeError) when the other side is gone.
 
@@ -41,7 +87,7 @@ class Sender:
         on_stuck: called after so long, to do something about that reader.
     """
 
-    def __init__(self, pipe: Connection[Any, Any]) -> None:
+    def __init__(self, pipe: Connection[Any, Any] | End) -> None:
         self._pipe = pipe
         self._fd = pipe.fileno()
         self.patience: float | None = None
@@ -131,7 +177,7 @@ def _behind(parts: list[bytes], done: int) -> list[bytes | memoryview]:
 class Receiver:
     """The reading end. One thread at a time. Raises EOFError when the other side is gone."""
 
-    def __init__(self, pipe: Connection[Any, Any]) -> None:
+    def __init__(self, pipe: Connection[Any, Any] | End) -> None:
         self._pipe = pipe
         self._fd = pipe.fileno()
         self._rest: bytes = b""  # read already, of the messages that follow
@@ -202,7 +248,7 @@ class ConnectionReceiver:
         self.close = pipe.close
 
 
-def widen(pipe: Connection[Any, Any]) -> None:
+def widen(pipe: Connection[Any, Any] | End) -> None:
     """Let a pipe hold more, where the system can: a batch's message is then written without waiting for its reader."""
     if fcntl is not None:
         try:

@@ -6,10 +6,13 @@ import _thread
 import pickle
 from threading import Lock, RLock
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _messages as messages
 from .names import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PERIOD_SECONDS = 0.05
 """Where more comes than can be sent one by one, what comes in this time is sent together."""
@@ -52,6 +55,7 @@ class Events:
 
     Attributes:
         is_off: this is a child that a task has forked: nothing it says is for the parent.
+        start_thread: starts the thread that sends what waits; may raise RuntimeError.
     """
 
     def __init__(self, line: Line) -> None:
@@ -68,6 +72,8 @@ class Events:
         self._has_thread = False  # that sends what waits, after a period
         self._wake = Lock()
         self._wake.acquire()
+        self._has_ended = False  # that thread, or it is about to
+        self.start_thread: Callable[[Callable[[], None]], object] = _start_thread
         self.is_off = False
 
     def put(self, event: tuple[Any, ...]) -> None:
@@ -139,18 +145,26 @@ class Events:
         if not self._has_thread:
             self._has_thread = True
             try:
-                # Not threading's, which takes locks that this thread may hold: it may have been interrupted anywhere.
-                _thread.start_new_thread(self._send_later, ())
+                self.start_thread(self._send_later)
             except RuntimeError:
                 self._has_thread = False  # there can be no more: it is sent with the task's outcome
-        elif self._wake.locked():
+        else:
+            self._rouse_thread()
+
+    def _rouse_thread(self) -> None:
+        if self._wake.locked():
             try:
                 self._wake.release()
             except RuntimeError:
                 pass  # another thread was faster
 
+    def end_thread(self) -> None:
+        """Let the thread that sends what waits end, within a period."""
+        self._has_ended = True
+        self._rouse_thread()
+
     def _send_later(self) -> None:
-        while True:
+        while not self._has_ended:
             sleep(PERIOD_SECONDS)
             try:
                 self.flush()
@@ -184,6 +198,11 @@ class Events:
         """Send all at once from now on: the process is about to end, and no other thread sends anything then."""
         self._is_ending = True
         self.listen(True)
+
+
+def _start_thread(act: Callable[[], None]) -> None:
+    # Not threading's, which takes locks that this thread may hold: it may have been interrupted anywhere.
+    _thread.start_new_thread(act, ())
 
 
 def _packed(events: list[tuple[Any, ...]]) -> bytes:

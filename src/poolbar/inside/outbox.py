@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import traceback
 from collections import deque
 from threading import RLock
 from time import perf_counter
@@ -306,6 +305,8 @@ def _traceback_text(error: BaseException, stage: int) -> str:
     trace: TracebackType | None = error.__traceback__
     if stage == messages.RAISED and trace is not None:
         trace = trace.tb_next or trace  # without the worker's own frame
+    import traceback  # 10 ms, which a worker that starts has no use for
+
     try:
         return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException:  # a user's __str__ may raise anything

@@ -29,8 +29,8 @@ class Relay:
         self._levels = levels
         self.streams = Streams(events)
         warnings.showwarning = self._shower(warnings.showwarning)
-        _when_imported("logging", self._relay_logging)
-        _when_imported("tqdm.std", self._relay_tqdm)
+        when_imported("logging", self._relay_logging)
+        when_imported("tqdm.std", self._relay_tqdm)
 
     def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
@@ -178,7 +178,7 @@ def _module_at(filename: str, line: int) -> str | None:
     return None
 
 
-def _when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
+def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
     """Call ``act`` with a module: now if it is there, else when it has been imported."""
     module = sys.modules.get(name)
     if module is not None:

@@ -1,8 +1,7 @@
-"""What a worker process runs: batches in, outcomes out, until the pipe ends.
+"""What a worker runs, be it a process or an interpreter: batches in, outcomes out, until the parent says that it is enough.
 
     main thread       reads batches from ``tasks``, runs them, writes outcomes to ``outcomes``
-    control thread    waits on ``control``: hands back what is not started when the parent asks for it, and ends the process
-                      when the parent is gone
+    control thread    waits on ``control``: hands back what is not started when the parent asks for it
 
 A worker knows nothing of executors, so a warm one can serve the next.
 """
@@ -11,19 +10,13 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
-import threading
 from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from .bars import Process, Teller
-from .channel import receiver, sender
 from .function import BadArguments, BadFunction, Function, raiser
-from .ledger import Ledger
-from .lifeline import end_with, ignore_interrupts, let_go
-from .meter import process_meter
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .relay import Relay
@@ -31,9 +24,10 @@ from .shared_main import Side, start_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
-    from .channel import ConnectionReceiver, Receiver
+    from .channel import ConnectionReceiver, ConnectionSender, Receiver, Sender
+    from .ledger import Ledger
+    from .meter import Meter
     from .relay import Levels
     from .setup import Setup
 
@@ -45,20 +39,47 @@ ASK = struct.Struct("q?")
 its unstarted tasks back, if the flag is set."""
 
 
-class _Server:
+class Server:
     """The state that the two threads of a worker share: which batch is running, and what of it is not started."""
 
-    def __init__(self, tasks: Receiver | ConnectionReceiver, outbox: Outbox, ledger: Ledger, relay: Relay | None) -> None:
+    def __init__(
+        self,
+        tasks: Receiver | ConnectionReceiver,
+        outcomes: Sender | ConnectionSender,
+        ledger: Ledger,
+        meter: Meter,
+        levels: Levels | None,
+    ) -> None:
         self.tasks = tasks
-        self.outbox = outbox
+        self.outbox = Outbox(outcomes, ledger, meter)
         self.ledger = ledger
-        self.relay = relay
+        self.relay: Relay | None = None
+        Process.teller = Teller(self.outbox.events.put_bar, lambda: (self.outbox.number, ledger.head[0]))
+        if levels is not None:
+            self.relay = Relay(self.outbox.events, levels)
+            self.outbox.end_lines = self.relay.streams.end_lines
         self.functions: dict[int, Function] = {}
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
         # the two ends of the deque, each end with one atomic call.
         self.unstarted: tuple[int, deque[Any]] = (0, deque())
         self.asked_back = 0  # the last batch that was asked back, perhaps before it was read here
-        self.beginnings = os.getcwd(), dict(os.environ), list(sys.path)
+
+    def start(self, setup: Setup) -> bool:
+        """Make this worker ready for tasks, and say so. False: its initializer raised, so no task can run here."""
+        Side.inside_worker = True
+        Side.main_by_value = setup.main.by_value
+        if setup.main.empty:
+            start_main()
+        if setup.initializer is not None:
+            self.ledger.initialize()
+            try:
+                setup.initializer.run()
+            except BaseException as error:
+                _report(error)
+                self.outbox.initializer_failed(error)
+                return False
+        self.outbox.ready(os.getpid())
+        return True
 
     def serve(self) -> None:
         """Run batches until the parent says that it is enough, or is gone."""
@@ -79,24 +100,12 @@ class _Server:
             else:
                 self.run(messages.Run._make(message))
 
-    def stop(self) -> None:
-        """Start no more tasks of this batch. Called in a child that a task has forked: they are its parent's."""
-        self.unstarted[1].clear()
-        Process.teller = None
-        if self.relay is not None:
-            self.relay.let_go()
-
     def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
         self.functions.clear()
         if self.relay is not None:
             self.relay.reset(levels)
         start_main()
-        directory, environment, path = self.beginnings
-        os.chdir(directory)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.path[:] = path
 
     def run(self, batch: messages.Run) -> None:
         """Run a batch."""
@@ -193,10 +202,10 @@ class _Server:
             self.outbox.fail(messages.RAISED, error, last=last)
 
     def control(self, pipe: Receiver | ConnectionReceiver) -> None:
-        """Send outcomes and hand tasks back when asked; end the process when the parent is gone. Runs in the control thread."""
-        while True:
-            try:
-                asked, is_wanted_back = ASK.unpack(pipe.receive())
+        """Send outcomes and hand tasks back when asked, until the parent is gone or has had enough: the control thread."""
+        try:
+            while data := pipe.receive():
+                asked, is_wanted_back = ASK.unpack(data)
                 if is_wanted_back:
                     self.asked_back = asked
                 number, todo = self.unstarted
@@ -204,8 +213,8 @@ class _Server:
                     self.outbox.flush_early()
                     if is_wanted_back:
                         self.hand_back(number, todo)
-            except (EOFError, OSError):
-                os._exit(1)
+        except (EOFError, OSError):
+            return
 
     def hand_back(self, number: int, todo: deque[Any]) -> None:
         """Hand back what is not started, but for the batch's first task: each batch that was sent gets something done."""
@@ -218,61 +227,6 @@ class _Server:
             count += 1
         if count:
             self.outbox.give_back(number, count)
-
-
-def serve(
-    tasks: Connection[Any, Any],
-    outcomes: Connection[Any, Any],
-    control: Connection[Any, Any],
-    life: Connection[Any, Any],
-    setup: Setup,
-) -> None:
-    """Run a worker: the target of its process."""
-    ignore_interrupts()
-    end_with(life)
-    for name, value in setup.environment.items():
-        os.environ.setdefault(name, value)
-    try:
-        ledger = Ledger(setup.ledger_path)
-        if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
-            ledger.catch_traces(setup.ledger_path)
-        setup.flags.settle()
-    except FileNotFoundError:
-        return  # the parent is gone
-    outbox = Outbox(sender(outcomes), ledger, process_meter())
-    Process.teller = Teller(outbox.events.put_bar, lambda: (outbox.number, ledger.head[0]))
-    relay = None
-    if setup.levels is not None:
-        relay = Relay(outbox.events, setup.levels)
-        outbox.end_lines = relay.streams.end_lines
-    server = _Server(receiver(tasks), outbox, ledger, relay)
-    if hasattr(os, "register_at_fork"):
-        if relay is not None:
-            os.register_at_fork(before=relay.streams.take_in)
-        os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
-        os.register_at_fork(after_in_child=server.stop)
-    threading.Thread(target=server.control, args=(receiver(control),), name="poolbar-control", daemon=True).start()
-    Side.inside_worker = True
-    Side.main_by_value = setup.main.by_value
-    if setup.main.empty:
-        start_main()
-    if setup.initializer is not None:
-        ledger.initialize()
-        try:
-            setup.initializer.run()
-        except BaseException as error:  # whatever it is, no task can run here
-            _report(error)
-            outbox.initializer_failed(error)
-            return
-    del setup
-    pid = os.getpid()
-    outbox.ready(pid)
-    try:
-        server.serve()
-    except OSError:
-        if os.getpid() == pid:
-            raise
-        os._exit(1)  # a task has forked, and returned in the child, which has no pipes
 
 
 def _report(error: BaseException) -> None:

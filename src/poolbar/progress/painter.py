@@ -97,8 +97,11 @@ class Painter:
             if self._thread is None:
                 self._bell = threading.Lock()
                 self._bell.acquire()
-                self._thread = threading.Thread(target=self._paint, args=(self._bell,), name="poolbar-painter", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread = threading.Thread(target=self._paint, args=(self._bell,), name="poolbar-painter", daemon=True)
+                    self._thread.start()
+                except RuntimeError:  # a sub-interpreter has no daemons: who closes the tally tells of the end
+                    self._thread = None
             elif self._is_idle:
                 self._ring()
 

@@ -55,7 +55,6 @@ class Worker(Protocol):
     """Runs batches, one at a time. All methods but ``kill`` are called by the lane's thread."""
 
     pid: int | None
-    why_unkillable: str | None  # why a task that runs here cannot be ended; None: it can
     ran: int  # tasks that were run here
     first_megabytes: float | None  # that it occupied after its first task, where somebody asked
 
@@ -79,7 +78,11 @@ class Worker(Protocol):
         """End it at once, from any thread, whatever it does: by SIGKILL where ``hard``, else SIGTERM."""
 
     def end_task(self, batch: Batch, position: int) -> bool:
-        """End the worker if it runs this task right now, from any thread. False: it does not."""
+        """End the worker if it runs this task right now, from any thread. False: it does not.
+
+        Raises:
+            RuntimeError: it does, and cannot be stopped.
+        """
 
     def end_batch(self, batch: Batch) -> None:
         """End the worker if it runs this batch right now, from any thread."""

@@ -73,6 +73,11 @@ def crashed(call: str, death: Death, tries: int) -> WorkerCrashed:
     return error
 
 
+def left(call: str, reason: str, tries: int) -> WorkerCrashed:
+    """Return the error of a task whose interpreter has ended."""
+    return WorkerCrashed(f"{call}: the interpreter that ran it has ended: {reason}", call, None, None, tries, "")
+
+
 def _without_our_frames(trace: str) -> str:
     # The most recent call comes first: the frames that called the task come last, and are the same each time.
     shown, is_ours = [], False

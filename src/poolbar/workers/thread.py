@@ -24,7 +24,6 @@ class ThreadWorker:
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         self.pid: int | None = None
-        self.why_unkillable: str | None = "a task that runs in a thread cannot be killed; it can in a worker process"
         self.ran = 0
         self.first_megabytes: float | None = None
         self._begun = 0
@@ -94,8 +93,12 @@ class ThreadWorker:
         """Do nothing: a thread cannot be stopped."""
 
     def end_task(self, batch: Batch, position: int) -> bool:
-        """Return False: a thread cannot be stopped."""
-        return False
+        """Refuse: a thread has one task at a time, and cannot be stopped.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("a task that runs in a thread cannot be killed; it can in a worker process")
 
     def end_batch(self, batch: Batch) -> None:
         """Do nothing: a thread cannot be stopped."""

@@ -26,8 +26,15 @@ SHORTEST_LOOK_SECONDS = 0.002
 LONGEST_LOOK_SECONDS = 0.25
 
 
-class Watched(Protocol):
+class Asked(Protocol):
     """The worker, as its watch sees it."""
+
+    def ask(self, for_what_is_not_started: bool) -> None:
+        """Ask for outcomes that were not sent yet, and for tasks."""
+
+
+class Watched(Asked, Protocol):
+    """A worker that can be ended, as the watch sees it that keeps the time."""
 
     def running(self) -> int | None:
         """Return the position in the batch of the task that runs; None where none does just now."""
@@ -41,9 +48,6 @@ class Watched(Protocol):
     def end_late_task(self, position: int) -> bool:
         """End the worker if this task still runs."""
 
-    def ask(self, for_what_is_not_started: bool) -> None:
-        """Ask for outcomes that were not sent yet, and for tasks."""
-
 
 class Watch:
     """The lane's patience with one batch. Used by its thread alone.
@@ -52,20 +56,15 @@ class Watch:
         worker: who runs the batch.
         batch: what runs.
         sink: who knows whether others wait for its tasks.
-        task_timeout: seconds that a task may take; None: as long as it likes. Counted from when it was first seen to run: a
-            task is never ended early, and late by one look at most, unless the lane is busy with callbacks.
     """
 
-    def __init__(self, worker: Watched, batch: Batch, sink: Sink, task_timeout: float | None) -> None:
-        self._worker = worker
+    def __init__(self, worker: Asked, batch: Batch, sink: Sink) -> None:
+        self._asked = worker
         self._batch = batch
         self._sink = sink
-        self._limit = None if task_timeout is None else max(task_timeout, SHORTEST_LOOK_SECONDS)
         self._looks, self._ask_at = 0, 1
         self._is_asked_back = False
-        self._seen: int | None = None  # the task that was running at the last look; None: none,
-        self._since = time.monotonic()  # and since when that is so
-        self._wait_ends = self._since
+        self._wait_ends = time.monotonic()
         self._next_look: float | None = None
 
     def heard(self) -> None:
@@ -80,16 +79,10 @@ class Watch:
 
     def patience(self) -> float | None:
         """Return for how many seconds to wait for a message before the next look; None: until it comes."""
-        look = OVERDUE_SECONDS if self._may_ask() else None
-        if self._limit is None and look is None:
+        look = self._time_to_look()
+        if look is None:
             return None
         now = time.monotonic()
-        if self._limit is not None:
-            seconds = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
-            if self._seen is not None:
-                seconds = min(seconds, max(0.0, self._since + self._limit - now))
-            look = seconds if look is None else min(look, seconds)
-        assert look is not None  # one of the two is
         if self._next_look is None:
             self._next_look = now + look
         else:
@@ -97,13 +90,14 @@ class Watch:
         self._wait_ends = now + look
         return look
 
+    def _time_to_look(self) -> float | None:
+        return OVERDUE_SECONDS if self._may_ask() else None
+
     def look(self) -> None:
         """Do what is to be done after so long without an outcome."""
         self._next_look = None
         if self._may_ask():
             self._ask()
-        if self._limit is not None:
-            self._look_at_the_time(self._limit)
 
     def _may_ask(self) -> bool:
         return not self._is_asked_back and len(self._batch.items) - self._batch.done > 1
@@ -116,9 +110,44 @@ class Watch:
         if self._is_asked_back or self._looks == self._ask_at:
             # Again after twice the time: the worker may have had nothing to send yet, or not begun.
             self._ask_at = 2 * self._looks
-            self._worker.ask(self._is_asked_back)
+            self._asked.ask(self._is_asked_back)
 
-    def _look_at_the_time(self, limit: float) -> None:
+
+class TimedWatch(Watch):
+    """A watch that ends a task which is out of time.
+
+    Args:
+        worker: who runs the batch.
+        batch: what runs.
+        sink: who knows whether others wait for its tasks.
+        limit: seconds that a task may take. Counted from when it was first seen to run: a task is never ended early, and late by
+            one look at most, unless the lane is busy with callbacks.
+    """
+
+    def __init__(self, worker: Watched, batch: Batch, sink: Sink, limit: float) -> None:
+        super().__init__(worker, batch, sink)
+        self._worker = worker
+        self._limit = max(limit, SHORTEST_LOOK_SECONDS)
+        self._is_ended = False  # the worker, from here
+        self._seen: int | None = None  # the task that was running at the last look; None: none,
+        self._since = self._wait_ends  # and since when that is so
+
+    def _time_to_look(self) -> float | None:
+        look = super()._time_to_look()
+        if self._is_ended:
+            return look
+        seconds = min(max(self._limit / LOOKS, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+        if self._seen is not None:
+            seconds = min(seconds, max(0.0, self._since + self._limit - time.monotonic()))
+        return seconds if look is None else min(look, seconds)
+
+    def look(self) -> None:
+        """Do what is to be done after so long without an outcome."""
+        super().look()
+        if not self._is_ended:
+            self._look_at_the_time()
+
+    def _look_at_the_time(self) -> None:
         running = self._worker.running()
         now = time.monotonic()
         if now - self._wait_ends > STOPPED_SECONDS:
@@ -127,8 +156,8 @@ class Watch:
         if running != self._seen:
             self._seen, self._since = running, now
         elif running is not None:
-            if now - self._since >= limit and self._worker.end_late_task(running):
-                self._limit = None  # what it has sent is read to the end; then it is buried
-        elif now - self._since >= limit + STUCK_SECONDS and not self._worker.has_begun():
+            # What it has sent is read to the end; then it is buried.
+            self._is_ended = now - self._since >= self._limit and self._worker.end_late_task(running)
+        elif now - self._since >= self._limit + STUCK_SECONDS and not self._worker.has_begun():
             self._worker.end_stuck()
-            self._limit = None
+            self._is_ended = True
