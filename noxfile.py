@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos, notebook.
+"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos, freethreaded, notebook.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
@@ -119,6 +119,15 @@ def chaos(session: nox.Session) -> None:
     """More games than the default suite plays: ``POOLBAR_CHAOS_EXAMPLES=200 nox -s chaos``."""
     session.install(".[test]")
     session.run("pytest", "tests/chaos", "-o", "timeout=0", *session.posargs)
+
+
+@nox.session(python=[version for version in VERSIONS if version.endswith("t")])
+def freethreaded(session: nox.Session) -> None:
+    """Many threads at once without a GIL, for a minute with each kind of worker; and how much faster two threads compute."""
+    session.install("--only-binary=:all:", ".", "pytest>=8.4", "pytest-timeout>=2.3", "psutil>=6")
+    env = {"POOLBAR_STRESS_SECONDS": "60", **os.environ}
+    session.run("pytest", "tests/chaos/test_many_threads_at_once.py", *session.posargs, env=env)
+    session.run("python", "benchmarks/threads.py")
 
 
 @nox.session

@@ -603,3 +603,10 @@ def test_no_two_results_are_one_object(piped: poolbar.ProgressExecutor) -> None:
     assert len({id(result) for result in results}) == 1000
     nested = list(piped.map(tasks.same, [[[1]]] * 1000, chunksize=100))
     assert len({id(result[0]) for result in nested}) == 1000
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_error_that_is_yielded_makes_room_in_a_buffer_as_a_value_does(pool: poolbar.ProgressExecutor, ordered: bool) -> None:
+    for inputs in (range(6), iter(range(6))):
+        results = pool.map(tasks.fail_odd, inputs, buffersize=1, ordered=ordered, errors="collect")
+        assert [result if isinstance(result, int) else "failed" for result in results] == [0, "failed", 2, "failed", 4, "failed"]

@@ -712,6 +712,10 @@ def draw_oddly(kind: str) -> None:
                 bar.update(np.float32(1))
                 time.sleep(0.06)
         return
+    if kind == "huge":
+        poolbar.report(10**400)
+        time.sleep(0.3)
+        return
     for done in (math.nan, math.inf, -5, 1.0000001, 10**400):
         poolbar.report(done)
         poolbar.report(done, math.nan)
@@ -727,7 +731,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("kind", [*ODD_BARS, "report"])
+@pytest.mark.parametrize("kind", [*ODD_BARS, "report", "huge"])
 def test_odd_numbers_in_bars_of_tasks_stop_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

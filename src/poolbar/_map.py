@@ -354,11 +354,14 @@ class Run:
         if was_full:
             self._offer()
 
-    def _load(self, value: Any, pickled: bool) -> Any:
-        if self._buffersize is not None:
+    def _read_one(self) -> None:
+        if self._buffersize is not None:  # else all of a chunk counts as read when it is taken
             self._read += 1
             self._top_up()
             self._offer()
+
+    def _load(self, value: Any, pickled: bool) -> Any:
+        self._read_one()
         if pickled:
             try:
                 return loads(value)
@@ -394,6 +397,7 @@ class Run:
                 _, _, values, pickled, error, _ = chunk
                 del chunk
                 if error is not None and self._failures is not None:
+                    self._read_one()
                     yield error
                 elif error is not None:
                     try:

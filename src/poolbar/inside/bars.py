@@ -81,12 +81,15 @@ def _state(bar: Any) -> messages.Bar:
 
 
 def _finite(number: Any) -> float | None:
-    """Return a number as plain data; None for infinity, and for what is no number. Raises TypeError."""
-    if type(number) is int:
-        return number
+    """Return a number as plain data; None for infinity and what is as good as that, and for nan. Raises TypeError."""
     if isinstance(number, (str, bytes, bytearray)):
         raise TypeError(f"a number is needed, not {number!r}")
-    plain = float(number)  # of numpy, perhaps
+    try:
+        plain = float(number)  # of numpy, perhaps
+    except OverflowError:
+        return None  # an int of hundreds of digits
+    if type(number) is int:
+        return number
     return plain if isfinite(plain) else None
 
 
