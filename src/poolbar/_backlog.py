@@ -86,7 +86,12 @@ class Backlog:
         """Add a submitted task. The caller holds the lock and has seen that the backlog is open."""
         entries = self._entries
         tail = entries[-1] if entries else None
-        if type(tail) is Calls and tail.function is function and tail.form == form and tail.tally is tally:
+        if (
+            type(tail) is Calls
+            and (tail.function is function or tail.function.is_same(function))
+            and tail.form == form
+            and tail.tally is tally
+        ):
             tail.tasks.append(call)
         else:
             calls = Calls(function, form, tally)

@@ -73,11 +73,12 @@ def _kind(facts: Facts) -> tuple[str, str]:
     return THREAD, "this Python runs without a GIL: threads compute side by side"
 
 
-def reconsider(kind: str, figures: Figures, machine: Machine, *, thread_safe: bool) -> Choice:
+def reconsider(kind: str, reason: str, figures: Figures, machine: Machine, *, thread_safe: bool) -> Choice:
     """Decide anew, after tasks have been measured that were given to workers of one kind.
 
     Args:
         kind: of these workers.
+        reason: why this kind was taken before anything was measured.
         figures: what was measured.
         machine: what tasks can have.
         thread_safe: the user allows threads.
@@ -91,16 +92,16 @@ def reconsider(kind: str, figures: Figures, machine: Machine, *, thread_safe: bo
         workers, own, other, others = processes_for(figures, machine), expected.process, expected.thread, "threads"
     else:
         workers, own, other, others = threads_for(figures, machine), expected.thread, expected.process, "processes"
-    reason = f"{described(figures)}: {_compared(own, other, others)}"
+    reason = f"{described(figures)}: {_compared(own, other, others)}" if other else f"{reason}; {described(figures)}"
     return Choice(kind, workers, reason, _advice(kind, figures, expected), figures, expected)
 
 
 def _compared(own: float, other: float, others: str) -> str:
-    if own >= GAIN * other > 0:
+    if own >= GAIN * other:
         return f"about {times(own / other)} as fast as {others}"
     if other >= GAIN * own:
         return f"{others} would be about {times(other / own)} as fast, and are not allowed"
-    return f"{others} would be no faster" if other else f"{others} cannot take them"
+    return f"{others} would be no faster"
 
 
 def _advice(kind: str, figures: Figures, expected: Rates) -> str | None:

@@ -62,6 +62,10 @@ class Function:
         """Return which kind of worker takes its tasks now. The backlog's lock is held, or it is a hint."""
         return self.nature.kind if self.sealed is not None else THREAD
 
+    def is_same(self, other: Function) -> bool:
+        """Tell whether another calls the same: of those that only threads run there is one for each submit."""
+        return self.sealed is None and other.sealed is None and self.call is other.call
+
     def in_batches_of(self, tasks: int) -> Function:
         """Return this function with a fixed size of batches; workers know it as the same."""
         twin = Function(self.nature, self.call, self.name, self.sealed, self.fresh)
@@ -83,8 +87,8 @@ class Natures(Protocol):
     def may_run_in_thread(self, fn: Callable[..., Any]) -> bool:
         """Tell whether a callable may ever be called in this process."""
 
-    def is_in_thread(self, fn: Callable[..., Any]) -> bool:
-        """Tell whether its tasks are for threads now, and nothing has to be pickled."""
+    def is_for_threads(self) -> bool:
+        """Tell whether threads take whatever comes, and nothing is ever pickled."""
 
 
 def name_of(fn: Any) -> str:
@@ -135,9 +139,9 @@ class Functions:
 
     def get_for_run(self, fn: Callable[..., Any]) -> Function:
         """Return the function that a run of ``fn`` calls: one copy for each worker. Raises as ``seal`` does."""
-        if self._natures.is_in_thread(fn):
+        if self._natures.is_for_threads():
             return self.in_thread(fn)
-        function = self.get(fn)
+        function = self.get(fn)  # in threads too: the rest of a run may go to processes
         return function.for_run() if function.fresh else function
 
     def in_thread(self, fn: Callable[..., Any]) -> Function:

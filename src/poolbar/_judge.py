@@ -53,7 +53,10 @@ class Judge(Protocol):
         """Tell whether a callable may ever be called in this process."""
 
     def is_in_thread(self, fn: Callable[..., Any]) -> bool:
-        """Tell whether the tasks of a callable are for threads, now: nothing has to be pickled."""
+        """Tell whether what is submitted now is for threads, and not pickled: it ends there."""
+
+    def is_for_threads(self) -> bool:
+        """Tell whether threads take whatever comes, and nothing is ever pickled."""
 
     def learn(self, batch: Batch, cost: Cost, size: int) -> None:
         """Learn what a batch has cost, from the lane that ran it."""
@@ -85,6 +88,10 @@ class FixedJudge:
         """Tell what is so for all."""
         return self.choice.kind == THREAD
 
+    def is_for_threads(self) -> bool:
+        """Tell what is so for all."""
+        return self.choice.kind == THREAD
+
     def learn(self, batch: Batch, cost: Cost, size: int) -> None:
         """Do nothing: nothing follows from it."""
 
@@ -101,7 +108,7 @@ class AutoJudge:
         self._lock = threading.Lock()
         self._gil = options.gil()
         self.choice = options.choose()
-        self._base = self.choice.kind  # what a function begins with
+        self._base, self._least, self._reason = self.choice[:3]  # what a function begins with
         given = options.max_workers
         self.kinds = {PROCESS: self.choice.workers, THREAD: given or MOST_THREADS}
         if self._base == THREAD:
@@ -119,7 +126,9 @@ class AutoJudge:
         options, cpus = self._options, self._options.cpus()
         given = options.max_workers
         threads = (given or MOST_THREADS) if options.keeps_processes is None else 0
-        return Machine(cpus, self._gil, given or options.most_processes(cpus), threads)
+        # What began in threads shares this program's objects, and stays.
+        processes = (given or options.most_processes(cpus)) if self._base == PROCESS else 0
+        return Machine(cpus, self._gil, processes, threads)
 
     def look(self) -> None:
         """See whether the GIL is on: the import of an extension module may have turned it on (PEP 703)."""
@@ -128,7 +137,7 @@ class AutoJudge:
         with self._lock:
             self._gil = self._options.gil()
             self.choice = self._options.choose()
-            self._base = self.choice.kind
+            self._base, self._least, self._reason = self.choice[:3]
             self._natures.clear()
             self.__dict__.pop("_machine", None)
 
@@ -155,6 +164,10 @@ class AutoJudge:
         """Tell whether it is so now."""
         return self.may_run_in_thread(fn) and self.of(fn).kind == THREAD
 
+    def is_for_threads(self) -> bool:
+        """Tell whether there is no GIL."""
+        return self._base == THREAD
+
     # --- measurements
 
     def learn(self, batch: Batch, cost: Cost, size: int) -> None:
@@ -170,7 +183,7 @@ class AutoJudge:
             if figures is None:
                 return
             thread_safe = function.call is not None
-            self.choice = choice = reconsider(nature.kind, figures, machine, thread_safe=thread_safe)
+            self.choice = choice = reconsider(nature.kind, self._reason, figures, machine, thread_safe=thread_safe)
             self._employ(nature, choice)
             if choice.advice is None or self._is_advised or figures.tasks < ADVICE_TASKS or nature.measured < ADVICE_SECONDS:
                 return
@@ -189,6 +202,8 @@ class AutoJudge:
         most = self._backlog.hands[choice.kind].most
         self._wanted[nature] = choice.workers
         wanted = max(choice.workers, self._wanted_by_others(nature, choice.kind))
+        if choice.kind == self._base:
+            wanted = max(wanted, self._least)  # tasks may wait for each other: there are as many workers as at first
         if wanted > most:
             assert choice.figures is not None  # it comes from them
             if self._backlog.waiting(nature) * choice.figures.seconds >= WORTH_SECONDS * most:

@@ -17,7 +17,7 @@ ENOUGH_TASKS, ENOUGH_SECONDS = 3, 0.05
 BUSY_SHARE = 0.6
 """Where tasks keep the CPUs, or the GIL, busy for more of the time, what looks like waiting may be waiting for those."""
 
-MOST_THREADS = 64
+LEAST_THREADS, MOST_THREADS = 4, 64
 """More only helps tasks that wait for more than 97 % of their time, and slows down the others."""
 
 SPARE = 1.3
@@ -106,12 +106,13 @@ def rates(figures: Figures, machine: Machine) -> Rates:
 
 def threads_for(figures: Figures, machine: Machine) -> int:
     """Return how many threads keep the CPUs, or the one that has the GIL, busy with such tasks."""
-    return min(machine.threads, _workers(figures, 1 if machine.gil else machine.cpus, least=4))
+    least = max(LEAST_THREADS, machine.cpus)  # tasks that wait for each other find as many workers as with processes
+    return min(machine.threads, _workers(figures, 1 if machine.gil else machine.cpus, least))
 
 
 def processes_for(figures: Figures, machine: Machine) -> int:
     """Return how many processes keep the CPUs busy with such tasks: never fewer than CPUs."""
-    return min(machine.processes, _workers(figures, machine.cpus, least=machine.cpus))
+    return min(machine.processes, _workers(figures, machine.cpus, machine.cpus))
 
 
 def _workers(figures: Figures, cpus: int, least: int) -> int:
@@ -147,7 +148,7 @@ class Nature:
         waiting = max(0.0, cost.wall - cost.cpu - cost.queued)
         if busy > 1 and cost.cpu * busy > BUSY_SHARE * cost.wall and self._tasks:
             waiting = min(waiting, cost.tasks * self._waiting / self._tasks)
-        seconds = cost.wall + cost.moving
+        seconds = cost.wall + cost.moving + 2 * size * PIPE_SECONDS_PER_BYTE
         old = 0.5 ** (seconds / MEMORY_SECONDS)
         self._handling = handling
         self._count += cost.tasks

@@ -32,6 +32,8 @@ def thread_safe(function: F) -> F:
 
 def is_thread_safe(fn: Any) -> bool:
     """Tell whether a callable was marked, or calls nothing but one that was."""
+    if not _marked:
+        return False  # as nearly always, and each submit asks
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = getattr(fn, "__func__", fn)  # of a bound method

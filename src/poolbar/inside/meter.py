@@ -98,8 +98,8 @@ class Meter:
             self._moving_cpu += thread_time() - cpu
 
     def is_long(self) -> bool:
-        """Tell whether the batch has lasted a while."""
-        return perf_counter() - self._began >= LONG_SECONDS
+        """Tell whether the batch has lasted a while, or moved something large."""
+        return self._moving > 0 or perf_counter() - self._began >= LONG_SECONDS
 
     def cost(self, tasks: int) -> Cost | None:
         """Return what the batch has cost until now, with ``tasks`` tasks; None: it is not measured, or too short."""
