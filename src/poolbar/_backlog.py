@@ -68,6 +68,7 @@ class Backlog:
         self.hands = {kind: Hands(kind, most, start_lane) for kind, most in kinds.items()}
         self._entries: deque[Any] = deque()
         self._appended = 0  # entries so far
+        self._kinds: set[str] = set()  # of all entries so far
         self._most_in_flight = most_in_flight
         self.in_flight = 0  # batches that lanes hold
         self.done = 0  # tasks whose outcome was delivered
@@ -105,6 +106,7 @@ class Backlog:
         entry.order = self._appended
         self._appended += 1
         self._entries.append(entry)
+        self._kinds.add(entry.function.kind)
 
     def put_run(self, run: Entry) -> None:
         """Add a run of map. The caller holds the lock and has seen that the backlog is open."""
@@ -256,7 +258,7 @@ class Backlog:
             drop = self._take_back(batch, batch.items[batch.done :], batch.done)
             if self._is_over():
                 self._wake_all()
-            elif self._most_in_flight is not None:
+            elif self._most_in_flight is not None and len(self._kinds) > 1:
                 for hands in self.hands.values():  # there is a place again: perhaps for a worker of another kind
                     self._rouse(hands, 1)
         if drop is not None:
@@ -331,6 +333,7 @@ class Backlog:
         """Give the tasks of a nature that have not started, and those to come, to another kind of worker."""
         with self.lock:
             nature.kind = kind
+            self._kinds.add(kind)
             hands = self.hands[kind]
             self._rouse(hands, hands.most)
 

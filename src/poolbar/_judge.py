@@ -128,7 +128,7 @@ class AutoJudge:
         threads = (given or MOST_THREADS) if options.keeps_processes is None else 0
         # What began in threads shares this program's objects, and stays.
         processes = (given or options.most_processes(cpus)) if self._base == PROCESS else 0
-        return Machine(cpus, self._gil, processes, threads)
+        return Machine(cpus, self._gil, processes, threads, given is not None)
 
     def look(self) -> None:
         """See whether the GIL is on: the import of an extension module may have turned it on (PEP 703)."""
@@ -212,7 +212,7 @@ class AutoJudge:
             self._backlog.set_most(choice.kind, wanted)
 
     def _wanted_by_others(self, nature: Nature, kind: str) -> int:
-        others = [(other, wanted) for other, wanted in self._wanted.items() if other is not nature and other.kind == kind]
+        others = [(other, wanted) for other, wanted in list(self._wanted.items()) if other is not nature and other.kind == kind]
         return max((wanted for other, wanted in others if self._backlog.waiting(other)), default=0)
 
 

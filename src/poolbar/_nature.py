@@ -75,6 +75,7 @@ class Machine(NamedTuple):
     gil: bool
     processes: int  # at most
     threads: int  # at most
+    is_given: bool = False  # these numbers were asked for: there are so many, and no fewer
 
 
 class Rates(NamedTuple):
@@ -106,12 +107,16 @@ def rates(figures: Figures, machine: Machine) -> Rates:
 
 def threads_for(figures: Figures, machine: Machine) -> int:
     """Return how many threads keep the CPUs, or the one that has the GIL, busy with such tasks."""
+    if machine.is_given:
+        return machine.threads
     least = max(LEAST_THREADS, machine.cpus)  # tasks that wait for each other find as many workers as with processes
     return min(machine.threads, _workers(figures, 1 if machine.gil else machine.cpus, least))
 
 
 def processes_for(figures: Figures, machine: Machine) -> int:
     """Return how many processes keep the CPUs busy with such tasks: never fewer than CPUs."""
+    if machine.is_given:
+        return machine.processes
     return min(machine.processes, _workers(figures, machine.cpus, machine.cpus))
 
 
