@@ -19,12 +19,13 @@ import pytest
 import tasks
 
 import poolbar
+from poolbar._settings import TABLE
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterator
 
-for name in [name for name in os.environ if name.startswith(("POOLBAR_", "TQDM_"))]:
+for name in [name for name in os.environ if name.startswith("TQDM_") or name in {setting.variable for setting in TABLE}]:
     del os.environ[name]  # the tests' own business
 os.environ["POOLBAR_PROGRESS"] = "off"  # also where the tests run in a terminal; those of the bar turn it on
 
