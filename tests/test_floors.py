@@ -133,7 +133,8 @@ def test_the_island_imports_nothing_of_the_rest_but_messages(module: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("tqdm", "progress/drawn"), ("loky", "workers/"), ("cloudpickle", "inside/by_value")]
+    ("name", "place"),
+    [("tqdm", "progress/drawn"), ("loky", "workers/"), ("cloudpickle", "inside/by_value"), ("threadpoolctl", "workers/numeric")],
 )
 def test_a_foreign_library_is_imported_in_one_place(name: str, place: str) -> None:
     users = [module for module in MODULES if name in foreign(module)]

@@ -34,7 +34,7 @@ def crew_of(asked: Options, judge: Judge, name: str) -> Crew:
 
 
 def _threads(asked: Options, workers: int, at_once: bool) -> Supply:
-    return Supply(lambda: ThreadWorker(asked.initializer, asked.initargs), workers, one_at_a_time=True)
+    return Supply(lambda: ThreadWorker(asked.initializer, asked.initargs, workers), workers, one_at_a_time=True)
 
 
 def _processes(asked: Options, workers: int, at_once: bool) -> Supply:

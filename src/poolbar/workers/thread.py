@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .._errors import text_of
 from ..inside.bars import Teller, here
 from ..inside.meter import thread_meter
 from . import WorkerFailed
+from .numeric import pools
 from .remote_errors import did_not_unpickle_here
 
 if TYPE_CHECKING:
@@ -20,9 +22,15 @@ if TYPE_CHECKING:
 
 
 class ThreadWorker:
-    """Calls functions."""
+    """Calls functions.
 
-    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    Args:
+        initializer: called before the first task.
+        initargs: its arguments.
+        workers: how many such workers share the CPUs.
+    """
+
+    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], workers: int) -> None:
         self.pid: int | None = None
         self.ran = 0
         self.first_megabytes: float | None = None
@@ -31,6 +39,8 @@ class ThreadWorker:
         self._meter: Meter | None = None  # made by the thread that it measures
         self._initializer = initializer
         self._initargs = initargs
+        self._workers = workers
+        self._modules = 0  # that were loaded when numeric libraries were last looked for
 
     def start(self) -> None:
         """Run the initializer."""
@@ -47,6 +57,9 @@ class ThreadWorker:
         here.teller = Teller(sink.bar, self._task)  # in each thread its own
         if self._meter is None:
             self._meter = thread_meter()
+        if len(sys.modules) != self._modules:
+            self._modules = len(sys.modules)
+            pools.share(self, self._workers)
         left = len(batch.items)
         while left:
             left -= 1
@@ -85,7 +98,8 @@ class ThreadWorker:
         return True
 
     def end(self, spent: bool) -> None:
-        """Do nothing more than to close what was open: the lane's thread ends by itself."""
+        """Give back what was its own, and its share of the CPUs; the lane's thread ends by itself."""
+        pools.leave(self)
         if self._meter is not None:
             self._meter.close()
 
