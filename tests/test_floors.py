@@ -47,6 +47,7 @@ FLOORS = [
     },
     {"_executor", "_presets"},
     {"__init__"},
+    {"__main__", "_info"},
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
 TYPES_ONLY = {

@@ -1,0 +1,77 @@
+"""What ``python -m poolbar info`` shows: for bug reports, and for who wonders what is taken here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from importlib.metadata import PackageNotFoundError, version
+
+from . import __version__
+from ._executor import ProgressExecutor
+from ._settings import TABLE, Setting, resolve
+from .workers.plan import cpu_count
+
+PACKAGES = ("loky", "tqdm", "cloudpickle", "threadpoolctl")
+
+Rows = list[tuple[str, str]]
+
+
+def info() -> tuple[str, bool]:
+    """Return the text, and whether an executor can be made with the settings that there are."""
+    chosen, can_choose = _choice()
+    settings = [_setting(setting) for setting in TABLE]
+    known = {setting.variable for setting in TABLE}
+    unknown: Rows = [(name, "is no setting") for name in sorted(os.environ) if name.startswith("POOLBAR_") and name not in known]
+    parts = [chosen, _versions(), _cpus(), [row for row, _ in settings] + unknown]
+    return "\n\n".join(map(_table, parts)), can_choose and all(is_good for _, is_good in settings)
+
+
+def _table(rows: Rows) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
+
+
+def _choice() -> tuple[Rows, bool]:
+    try:
+        kind, workers, reason = ProgressExecutor().choice
+    except ValueError as error:  # of a variable, or of two that contradict each other
+        return [("choice", f"none: {error}")], False
+    return [("choice", f"{kind}, at most {workers} workers"), ("why", reason)], True
+
+
+def _versions() -> Rows:
+    found: Rows = [("poolbar", __version__), ("Python", f"{platform.python_version()} ({_build()}), {sys.executable}")]
+    found.append(("system", platform.platform()))
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed"))
+    return found
+
+
+def _build() -> str:
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "with a GIL"
+    is_on = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return f"free-threaded, the GIL is {'on' if is_on else 'off'}"
+
+
+def _cpus() -> Rows:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [
+        ("CPUs of the machine", str(os.cpu_count())),
+        ("by affinity", str(usable)),
+        ("by cgroup too", f"{cpu_count()}, which is the default of max_workers for processes"),
+    ]
+
+
+def _setting(setting: Setting) -> tuple[tuple[str, str], bool]:
+    given = os.environ.get(setting.variable, "")
+    try:
+        value = resolve(setting.keyword, None)
+    except ValueError as error:
+        return (setting.variable, f"error: {error}"), False
+    return (setting.variable, f"{setting.keyword} = {value!r} ({'variable' if given else 'default'})"), True
