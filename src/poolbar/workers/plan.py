@@ -73,8 +73,11 @@ class Plan:
         self.main = Main(by_value=self.method in BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
         self.limits = _thread_limits(workers)
-        self._flag_variables = flag_variables() if self.method in BY_VALUE else {}
-        self.flags = Flags({name: os.environ.get(name) for name in self._flag_variables}, sys._xoptions)
+        self._flag_variables: dict[str, str] = {}
+        self.flags = Flags({}, {})
+        if self.method in BY_VALUE:
+            self._flag_variables = flag_variables()
+            self.flags = Flags({name: os.environ.get(name) for name in self._flag_variables}, sys._xoptions)
         self.idle_seconds = idle_seconds if self._can_be_warm() else 0.0
         self.key = self._make_key() if self.idle_seconds else None
 
