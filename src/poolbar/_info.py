@@ -35,10 +35,10 @@ def _table(rows: Rows) -> str:
 
 def _choice() -> tuple[Rows, bool]:
     try:
-        kind, workers, reason = ProgressExecutor().choice
+        choice = ProgressExecutor().choice
     except ValueError as error:  # of a variable, or of two that contradict each other
         return [("choice", f"none: {error}")], False
-    return [("choice", f"{kind}, at most {workers} workers"), ("why", reason)], True
+    return [("choice", f"{choice.kind}, at most {choice.workers} workers"), ("why", choice.reason)], True
 
 
 def _versions() -> Rows:
