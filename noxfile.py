@@ -126,7 +126,7 @@ def freethreaded(session: nox.Session) -> None:
     """Many threads at once without a GIL, for a minute with each kind of worker; and how much faster two threads compute."""
     session.install("--only-binary=:all:", ".", "pytest>=8.4", "pytest-timeout>=2.3", "psutil>=6")
     env = {"POOLBAR_STRESS_SECONDS": "60", **os.environ}
-    session.run("pytest", "tests/chaos/test_many_threads_at_once.py", *session.posargs, env=env)
+    session.run("pytest", "tests/chaos/test_many_threads_at_once.py", "-o", "faulthandler_timeout=0", *session.posargs, env=env)
     session.run("python", "benchmarks/threads.py")
 
 
