@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import itertools
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -41,8 +43,8 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 
-WORK_SECONDS = 0.5
-ROUNDS = 3
+WORK_SECONDS = 0.3
+ROUNDS = 2
 CPUS = 2
 
 
@@ -63,7 +65,7 @@ def seconds(act: Any) -> float:
 def figures_of(function: Any, argument: Any) -> Any:
     """Return what an executor measures of the tasks in its worker processes."""
     with poolbar.ProgressExecutor(CPUS, thread_safe=False, progress=False) as executor:
-        results = executor.map(function, iter(lambda: argument, None), buffersize=8)
+        results = executor.map(function, itertools.repeat(argument), buffersize=8)
         began = time.perf_counter()
         for _ in results:
             if executor.choice.figures is not None and time.perf_counter() - began > WORK_SECONDS:
@@ -75,7 +77,8 @@ def figures_of(function: Any, argument: Any) -> Any:
 def measured(function: Any, argument: Any) -> dict[str, float]:
     """Return rates."""
     one = min(seconds(lambda: function(argument)) for _ in range(3))
-    tasks = max(4, min(5000, int(WORK_SECONDS / one)))
+    most = 5000 if len(pickle.dumps(function(argument))) + len(pickle.dumps(argument)) < 1e6 else 64
+    tasks = max(64, min(most, int(WORK_SECONDS / one)))  # enough for 32 threads
     inputs = [argument] * tasks
     best: dict[str, float] = {}
 
@@ -95,7 +98,7 @@ def measured(function: Any, argument: Any) -> dict[str, float]:
         poolbar.ThreadPoolExecutor(32, progress=False) as more,
     ):
         for pool, count in ((few, CPUS), (many, 8)):
-            list(pool.map(time.sleep, [0.05] * count))  # all are there
+            list(pool.map(time.sleep, [0.1] * count))  # all are there
             list(pool.map(function, [argument] * count))
         for _ in range(ROUNDS):
             note("loop", lambda: [function(argument) for _ in range(max(2, tasks // 4))], max(2, tasks // 4))
@@ -115,7 +118,8 @@ def main() -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     try:
         port = int(server.stdout.readline())
-        print(f"{'task':20} {'ms':>7} {'wait':>5} {'MB':>5} | {'loop':>8} {'threads':>8} {'process':>8} {'both':>8} | T/P  predicted")
+        rate_names = " ".join(f"{name:>8}" for name in ("loop", "threads", "process", "both"))
+        print(f"{'task':20} {'ms':>7} {'wait':>5} {'MB':>5} | {rate_names} | T/P  predicted")
         for name, (function, argument) in natures(port).items():
             if asked.only in name:
                 case = {"name": name, "figures": figures_of(function, argument)._asdict(), "rates": measured(function, argument)}

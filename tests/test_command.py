@@ -43,7 +43,7 @@ def test_a_command_that_there_is_not_is_an_error() -> None:
 
 def test_info_shows_what_an_executor_takes_and_why() -> None:
     with poolbar.ProgressExecutor() as executor:
-        kind, workers, reason = executor.choice
+        kind, workers, reason = executor.choice[:3]
     rows = shown()
     assert rows["choice"] == f"{kind}, at most {workers} workers"
     assert rows["why"] == reason
