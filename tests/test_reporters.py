@@ -22,6 +22,7 @@ import poolbar
 from poolbar.progress import Progress
 from poolbar.progress.json_lines import fields
 from poolbar.progress.log import FIRST_LINE_SECONDS, PERIOD_SECONDS, Log, line
+from poolbar.progress.painter import painter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -342,3 +343,17 @@ def test_any_line_is_json_and_rate_and_eta_are_numbers_or_null(
     assert told["desc"] == desc
     assert (told["rate"] is None) == (done == 0 or seconds <= 1e-6)
     assert (told["eta"] is None) == (told["rate"] is None or more is None)
+
+
+def test_a_run_is_reported_at_once_whatever_there_was_before(gate: Gate) -> None:
+    """The thread that reports has had nothing to do when it was ended, and another takes its place."""
+    first = poolbar.ThreadPoolExecutor(1, progress=Heard())
+    assert first.submit(tasks.same, 1).result(20) == 1
+    first.shutdown(wait=False)
+    assert until(lambda: painter._is_idle)
+    first.shutdown()
+    heard = Heard()
+    with poolbar.ThreadPoolExecutor(1, progress=heard) as executor:
+        gate.hold(executor)
+        assert until(lambda: heard.calls, 3)
+        gate.open()

@@ -95,6 +95,7 @@ class Painter:
         with self._lock:
             self._shows.append(show)
             if self._thread is None:
+                self._is_idle = False  # as the one before may have been when it ended
                 self._bell = threading.Lock()
                 self._bell.acquire()
                 try:
