@@ -70,8 +70,8 @@ def main() -> None:
         print(f"  {each.size / 1e6:6.1f} MB  {Path(each.name).relative_to(root)}")
     for path, error in failures:
         print(f"not read: {path}: {error}")
-    kind, workers, _ = executor.choice
-    print(f"{seconds:.1f} s, by at most {workers} workers ({kind})")
+    choice = executor.choice
+    print(f"{seconds:.1f} s, by at most {choice.workers} workers ({choice.kind})")
 
 
 if __name__ == "__main__":
