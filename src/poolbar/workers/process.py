@@ -1,4 +1,4 @@
-"""A worker that is a process, started through loky's context or one of multiprocessing's. The only module that imports loky.
+"""A worker that is a process, started in our own way, or through a context of loky's or multiprocessing's.
 
 When the parent dies, the worker's control thread ends it, or the kernel (see ``starting.life``).
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import TaskTimeout, text_of
 from ..inside.channel import widen
-from ..inside.process import serve
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
 from .piped import PipedWorker
@@ -59,13 +58,12 @@ class ProcessWorker(PipedWorker):
     def launch(self) -> None:
         """Start the process; do not wait for it."""
         plan = self.plan
-        context = plan.context
         with starting.starting:
             plan.start_trackers()
         with starting.starting, starting.interrupts_blocked():
-            tasks, tasks_in = context.Pipe(duplex=False)
-            outcomes_out, outcomes = context.Pipe(duplex=False)
-            control, control_in = context.Pipe(duplex=False)
+            tasks, tasks_in = plan.pipe()
+            outcomes_out, outcomes = plan.pipe()
+            control, control_in = plan.pipe()
             widen(tasks)
             widen(outcomes)
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
@@ -73,7 +71,7 @@ class ProcessWorker(PipedWorker):
             self._tasks.on_stuck = self.end_stuck
             setup = Setup(path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
             try:
-                self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
+                self.process = plan.process((tasks, outcomes, control, starting.life(plan.method, plan.pipe)), setup)
                 self.process.start()
                 starting.processes.add(self.process)
             except BaseException:

@@ -10,29 +10,36 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+
+    from ..inside.channel import OwnEnd
 
 starting = threading.RLock()
 """Held while a process is started (about 10 ms), by lanes and by callers of submit. A forked worker must not inherit the
 far ends of another's pipes, and multiprocessing's list of children is not made for several threads. A fork of the user's
 waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
-parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+parent_ends: weakref.WeakSet[Connection[Any, Any] | OwnEnd] = weakref.WeakSet()
 """Were these held open in a fork of this process, a worker would not see its parent die."""
 
 processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
-_life: list[Connection[Any, Any]] = []
+_lives: dict[str, tuple[Any, Any]] = {}
 
 
-def life(context: Any) -> Connection[Any, Any]:
-    """Return the reading end of a pipe that ends with this process: nothing is ever written to it. ``starting`` is held."""
-    if not _life:
-        reader, writer = context.Pipe(duplex=False)
-        parent_ends.add(writer)
-        _life.extend((reader, writer))
-    return _life[0]
+def life(method: str, pipe: Callable[[], tuple[Any, Any]]) -> Any:
+    """Return the reading end of a pipe that ends with this process: nothing is ever written to it. ``starting`` is held.
+
+    Args:
+        method: of starting, by which ends travel to workers as ``pipe`` makes them.
+        pipe: makes one.
+    """
+    if method not in _lives:
+        _lives[method] = pipe()
+        parent_ends.add(_lives[method][1])
+    return _lives[method][0]
 
 
 def _hold_starts() -> None:
@@ -48,7 +55,7 @@ def _after_fork_in_child() -> None:
     starting = threading.RLock()
     for end in list(parent_ends):
         end.close()
-    _life.clear()
+    _lives.clear()
     # At this child's exit multiprocessing would join its parent's children, and fail.
     multiprocessing.process._children.difference_update(processes)  # type: ignore[attr-defined]
 
