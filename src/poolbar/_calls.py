@@ -7,13 +7,14 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, Returned
-from ._errors import NotUnpicklable, text_of
+from ._errors import text_of
 from .inside.pickling import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    from ._broken import NotUnpicklable
     from ._function import Function
     from .progress import Tally
 
@@ -182,6 +183,8 @@ class Calls:
 
 def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklable:
     """Return the error for a value that was sent but cannot be rebuilt."""
+    from ._broken import NotUnpicklable
+
     made = NotUnpicklable(f"a {what} of {name} does not unpickle: {text_of(error)}")
     made.__cause__ = error
     return made

@@ -158,8 +158,8 @@ TABLE = (
     Setting(
         "mp_context", "POOLBAR_START_METHOD", OWN, _word_of(START_METHODS), "a start method or a multiprocessing context",
         "poolbar, loky, loky_init_main, spawn, forkserver or fork",
-        "How worker processes start. `poolbar`: as with loky, nothing of the parent's memory is inherited and no `__main__` is run "
-        "again, but faster; where there is no POSIX it is loky.",
+        "How worker processes start. `poolbar`: as with loky, nothing of the parent's memory is inherited and `__main__` is not "
+        "run again, but faster; on Windows it is loky.",
     ),
     Setting(
         "idle_seconds", "POOLBAR_IDLE_SECONDS", 10.0, _seconds, "a number of seconds, 0 or more", "seconds, 0 or more",

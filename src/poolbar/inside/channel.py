@@ -257,11 +257,11 @@ def widen(pipe: Connection[Any, Any] | End) -> None:
             pass  # the user's share of pipe memory is used up: it works as it is
 
 
-def sender(pipe: Connection[Any, Any]) -> Sender | ConnectionSender:
-    """Return the writing end of a pipe."""
+def sender(pipe: Any) -> Sender | ConnectionSender:
+    """Return the writing end of a pipe, a Connection or an End."""
     return Sender(pipe) if os.name == "posix" else ConnectionSender(pipe)
 
 
-def receiver(pipe: Connection[Any, Any]) -> Receiver | ConnectionReceiver:
-    """Return the reading end of a pipe."""
+def receiver(pipe: Any) -> Receiver | ConnectionReceiver:
+    """Return the reading end of a pipe, a Connection or an End."""
     return Receiver(pipe) if os.name == "posix" else ConnectionReceiver(pipe)

@@ -1,6 +1,6 @@
-"""How many CPUs this process may use: affinity, cgroups and LOKY_MAX_CPU_COUNT count, as for loky, to whose number a test holds this.
+"""How many CPUs this process may use: affinity, cgroups and LOKY_MAX_CPU_COUNT count, as for loky; a test compares the two.
 
-Asked of loky itself only where no POSIX tells: to import it takes 50 ms, as long as a worker takes to start.
+loky itself is asked on Windows only: to import it takes 50 ms, longer than a worker takes to start.
 """
 
 from __future__ import annotations

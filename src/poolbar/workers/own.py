@@ -62,7 +62,7 @@ class OwnProcess(BaseProcess):
         self.own_start = start
 
     @staticmethod
-    def _Popen(process: OwnProcess) -> _Child:  # type: ignore[override]  # noqa: N802  # multiprocessing's name
+    def _Popen(process: OwnProcess) -> _Child:  # noqa: N802  # multiprocessing's name
         return _Child(process)
 
 
@@ -70,7 +70,7 @@ class _Carrier:
     """Takes along what travels only while a process is started: multiprocessing's locks, queues and connections."""
 
     def __init__(self) -> None:
-        from multiprocessing.popen_spawn_posix import _DupFd  # type: ignore[attr-defined]  # what workers unpickle it as
+        from multiprocessing.popen_spawn_posix import _DupFd  # as which workers unpickle it
 
         self.DupFd = _DupFd
         self.descriptors: list[int] = []
@@ -83,7 +83,8 @@ class _Carrier:
     def sealed(self, setup: Setup) -> Setup:
         """Return the setup with the initializer's call pickled."""
         assert setup.initializer is not None
-        set_spawning_popen(self)  # of this thread
+        carrier: Any = self
+        set_spawning_popen(carrier)  # of this thread
         try:
             return setup._replace(initializer=Initializer(dumps(setup.initializer.call), None))
         finally:
@@ -110,7 +111,7 @@ class _Child:
             more = carrier.descriptors
         self._sentinel_end, alive = pipe()
         boot, boot_in = pipe()
-        tracker = getfd()
+        tracker = _tracker()
         origin = _origin(process, descriptors, alive.fileno(), tracker)
         try:
             self._run = subprocess.Popen(
@@ -156,6 +157,12 @@ class _Child:
         self._sentinel_end.close()
 
 
+def _tracker() -> int:
+    descriptor = getfd()
+    assert descriptor is not None  # it runs now
+    return descriptor
+
+
 def _origin(process: OwnProcess, ends: list[int], sentinel: int, tracker: int) -> Origin:
     told: Any = multiprocessing.process
     own = multiprocessing.process.current_process()
@@ -163,7 +170,7 @@ def _origin(process: OwnProcess, ends: list[int], sentinel: int, tracker: int) -
     tasks, outcomes, control, life = ends
     return Origin(
         process.name,
-        process._identity,  # type: ignore[attr-defined]
+        process._identity,
         list(map(str, sys.argv)),
         told.ORIGINAL_DIR,
         bytes(own.authkey),
@@ -177,8 +184,8 @@ def _origin(process: OwnProcess, ends: list[int], sentinel: int, tracker: int) -
 
 
 def _path() -> list[str]:
-    here: Any = multiprocessing.process
-    return [str(place) if place != "" or here.ORIGINAL_DIR is None else here.ORIGINAL_DIR for place in sys.path]
+    told: Any = multiprocessing.process
+    return [str(place) if place != "" else told.ORIGINAL_DIR or "" for place in sys.path]
 
 
 def _write(end: OwnEnd, data: bytes) -> None:

@@ -21,7 +21,6 @@ from ..inside.channel import receiver, sender
 from ..inside.pickling import loads
 from ..inside.serve import ASK
 from . import WorkerFailed, relayed
-from .remote_errors import rebuilt
 from .sending import Outgoing
 from .watch import Watch
 
@@ -149,6 +148,8 @@ class PipedWorker(ABC):
             if kind == messages.GIVEN_BACK:
                 sink.given_back(message[2])
             elif kind == messages.FAILED:
+                from .remote_errors import rebuilt
+
                 failed = messages.Failed._make(message)
                 last = failed.last
                 self.ran += 1

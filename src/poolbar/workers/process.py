@@ -14,7 +14,6 @@ from ..inside.channel import widen
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
 from .piped import PipedWorker
-from .remote_errors import Death, crashed, describe_exit
 from .system import descendants, has_ended, kill, resident_megabytes, send_signal
 from .warm import shelf
 from .watch import SHORTEST_LOOK_SECONDS, STUCK_SECONDS, TimedWatch, Watch
@@ -97,6 +96,8 @@ class ProcessWorker(PipedWorker):
         try:
             self._await_ready()
         except (EOFError, OSError):
+            from .remote_errors import describe_exit
+
             is_initializing = self._ledger.is_initializing()
             code = self._bury()
             killed = not is_initializing and code in FROM_OUTSIDE
@@ -170,6 +171,8 @@ class ProcessWorker(PipedWorker):
             if is_started and self._ended is not None and self._ended[:2] == (self._outgoing.number, batch.done):
                 self._settle_ended(batch, self._ended, sink)
             else:
+                from .remote_errors import Death, crashed
+
                 death = Death(self.pid, code, trace, self._order is not None, is_started)
                 sink.lost(lambda tries: crashed(batch.next_call(), death, tries), is_started)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from .. import _messages as messages
 from ..inside.names import PROTOCOL
 from ..inside.pickling import bytes_of_atoms, dumps
-from .remote_errors import not_picklable
 
 if TYPE_CHECKING:
     from .._batch import Batch
@@ -83,6 +82,8 @@ class Outgoing:
                 data = dumps(batch.arguments(position), self._main_by_value)
             except BaseException as error:  # code of the user's runs while pickling
                 if position == 0:
+                    from .remote_errors import not_picklable
+
                     sink.failed(not_picklable(batch.function.name, error), last=True)
                     return []
                 break  # it comes back as the first of another batch
