@@ -172,7 +172,8 @@ def print_to_dunder() -> None:
     print("past the relay", file=sys.__stdout__)
 
 
-@pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn", "fork"])  # the forkserver's stdout is that of its start
+# the forkserver's stdout is that of its start
+@pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn", "fork"])
 def test_what_a_task_prints_to_the_original_stdout_is_not_lost(method: str, capfd: pytest.CaptureFixture[str]) -> None:
     run(print_to_dunder, mp_context=method)
     assert capfd.readouterr().out == "past the relay\n"

@@ -68,9 +68,7 @@ def serve(
         os.environ.setdefault(name, value)
     try:
         ledger = Ledger(setup.ledger_path)
-        if not (
-            os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions
-        ):  # else they are wanted on stderr
+        if not (os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions):  # else they are wanted on stderr
             ledger.catch_traces(setup.ledger_path)
         setup.flags.settle()
     except FileNotFoundError:

@@ -38,7 +38,7 @@ main(boot)
 """  # until the path is here, only what is built in can be imported
 
 
-class OwnContext(SpawnContext):
+class PoolbarContext(SpawnContext):
     """What ``executor._mp_context`` is: locks and queues of this context can be used in our workers."""
 
     _name = "poolbar"
@@ -52,7 +52,7 @@ class Start(NamedTuple):
     environment: dict[str, str]  # beside this process's own
 
 
-class OwnProcess(BaseProcess):
+class PoolbarProcess(BaseProcess):
     """A worker process, as multiprocessing knows it: one of this process's active children."""
 
     _start_method = "poolbar"
@@ -62,7 +62,7 @@ class OwnProcess(BaseProcess):
         self.own_start = start
 
     @staticmethod
-    def _Popen(process: OwnProcess) -> _Child:  # noqa: N802  # multiprocessing's name
+    def _Popen(process: PoolbarProcess) -> _Child:  # noqa: N802  # multiprocessing's name
         return _Child(process)
 
 
@@ -92,7 +92,7 @@ class _Carrier:
 
 
 class _Child:
-    """The process behind an OwnProcess, with what multiprocessing asks of one. ``starting.starting`` is held while it is made.
+    """The process behind an PoolbarProcess, with what multiprocessing asks of one. ``starting.starting`` is held while it is made.
 
     Attributes:
         sentinel: a descriptor that can be read from when the process has ended.
@@ -100,7 +100,7 @@ class _Child:
 
     method = "poolbar"
 
-    def __init__(self, process: OwnProcess) -> None:
+    def __init__(self, process: PoolbarProcess) -> None:
         ends, setup, environment = process.own_start
         del process.own_start
         descriptors = [end.fileno() for end in ends]
@@ -163,7 +163,7 @@ def _tracker() -> int:
     return descriptor
 
 
-def _origin(process: OwnProcess, ends: list[int], sentinel: int, tracker: int) -> Origin:
+def _origin(process: PoolbarProcess, ends: list[int], sentinel: int, tracker: int) -> Origin:
     told: Any = multiprocessing.process
     own = multiprocessing.process.current_process()
     level = None if util._logger is None else util._logger.getEffectiveLevel()  # type: ignore[attr-defined]

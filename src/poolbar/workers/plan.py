@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .._settings import BY_VALUE, OWN
-from ..inside.channel import pipe
 from ..inside.pickling import dumps
 from ..inside.process import serve
 from ..inside.setup import Flags, Initializer, Main
@@ -38,7 +37,7 @@ def context_of(wish: Any) -> Any:
         from . import own
 
         if own.CAN_START:
-            return own.OwnContext()
+            return own.PoolbarContext()
         wish = "loky"
     if wish.startswith("loky"):
         from loky.backend.context import get_context
@@ -127,13 +126,6 @@ class Plan:
 
                 ensure_lokys()
 
-    def pipe(self) -> tuple[Any, Any]:
-        """Return the reading and the writing end of a new pipe, which can be given to a process."""
-        if self.method == OWN:
-            return pipe()
-        ends: tuple[Any, Any] = self.context.Pipe(duplex=False)
-        return ends
-
     def process(self, ends: tuple[Any, Any, Any, Any], setup: Setup) -> BaseProcess:
         """Return a process, not started, that serves.
 
@@ -142,9 +134,9 @@ class Plan:
             setup: what it starts with.
         """
         if self.method == OWN:
-            from .own import OwnProcess, Start
+            from .own import PoolbarProcess, Start
 
-            return OwnProcess(Start(ends, setup, self.limits))
+            return PoolbarProcess(Start(ends, setup, self.limits))
         made: Any = self.context.Process(target=serve, args=(*ends, setup))
         if self.method.startswith("loky"):
             made.env = {**self.limits, **self._flag_variables}

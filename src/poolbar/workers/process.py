@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import TaskTimeout, text_of
-from ..inside.channel import widen
+from ..inside.channel import pipe, widen
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
 from .piped import PipedWorker
@@ -60,9 +60,9 @@ class ProcessWorker(PipedWorker):
         with starting.starting:
             plan.start_trackers()
         with starting.starting, starting.interrupts_blocked():
-            tasks, tasks_in = plan.pipe()
-            outcomes_out, outcomes = plan.pipe()
-            control, control_in = plan.pipe()
+            tasks, tasks_in = pipe()
+            outcomes_out, outcomes = pipe()
+            control, control_in = pipe()
             widen(tasks)
             widen(outcomes)
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
@@ -70,7 +70,7 @@ class ProcessWorker(PipedWorker):
             self._tasks.on_stuck = self.end_stuck
             setup = Setup(path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
             try:
-                self.process = plan.process((tasks, outcomes, control, starting.life(plan.method, plan.pipe)), setup)
+                self.process = plan.process((tasks, outcomes, control, starting.life()), setup)
                 self.process.start()
                 starting.processes.add(self.process)
             except BaseException:

@@ -9,8 +9,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from ..inside.channel import pipe
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
@@ -26,20 +27,15 @@ parent_ends: weakref.WeakSet[Connection[Any, Any] | OwnEnd] = weakref.WeakSet()
 
 processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
-_lives: dict[str, tuple[Any, Any]] = {}
+_life: list[Any] = []
 
 
-def life(method: str, pipe: Callable[[], tuple[Any, Any]]) -> Any:
-    """Return the reading end of a pipe that ends with this process: nothing is ever written to it. ``starting`` is held.
-
-    Args:
-        method: of starting, by which ends travel to workers as ``pipe`` makes them.
-        pipe: makes one.
-    """
-    if method not in _lives:
-        _lives[method] = pipe()
-        parent_ends.add(_lives[method][1])
-    return _lives[method][0]
+def life() -> Any:
+    """Return the reading end of a pipe that ends with this process: nothing is ever written to it. ``starting`` is held."""
+    if not _life:
+        _life.extend(pipe())
+        parent_ends.add(_life[1])
+    return _life[0]
 
 
 def _hold_starts() -> None:
@@ -55,7 +51,7 @@ def _after_fork_in_child() -> None:
     starting = threading.RLock()
     for end in list(parent_ends):
         end.close()
-    _lives.clear()
+    _life.clear()
     # At this child's exit multiprocessing would join its parent's children, and fail.
     multiprocessing.process._children.difference_update(processes)  # type: ignore[attr-defined]
 
