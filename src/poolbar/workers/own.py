@@ -92,7 +92,7 @@ class _Carrier:
 
 
 class _Child:
-    """The process behind an PoolbarProcess, with what multiprocessing asks of one. ``starting.starting`` is held while it is made.
+    """The process behind a PoolbarProcess, as multiprocessing asks for it. ``starting.starting`` is held while it is made.
 
     Attributes:
         sentinel: a descriptor that can be read from when the process has ended.
