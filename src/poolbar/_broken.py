@@ -1,4 +1,4 @@
-"""What users catch as a BrokenProcessPool. Loaded when the first of these errors is made or caught.
+"""What users catch as a BrokenProcessPool. Loaded while the first worker process starts, or when one is caught.
 
 The standard library's class is in a module that imports much of multiprocessing, which takes as long as half of a worker's start.
 """

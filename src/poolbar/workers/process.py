@@ -93,11 +93,14 @@ class ProcessWorker(PipedWorker):
             except Exception as error:
                 final = not isinstance(error, OSError)
                 raise WorkerFailed(f"it cannot be started: {text_of(error)}", final=final) from error
+        # Loaded here, while the process starts, rather than before, which would take 8 ms, or when one has died: that may be too
+        # late. By then the program may have given up its rights; and modules that are run while Python ends by a Ctrl-C
+        # make it forget that it does.
+        from .remote_errors import describe_exit
+
         try:
             self._await_ready()
         except (EOFError, OSError):
-            from .remote_errors import describe_exit
-
             is_initializing = self._ledger.is_initializing()
             code = self._bury()
             killed = not is_initializing and code in FROM_OUTSIDE

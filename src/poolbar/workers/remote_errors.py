@@ -1,4 +1,4 @@
-"""What a task's error becomes in the parent: the exception itself, or one that stands for it. Loaded with the first error."""
+"""What a task's error becomes in the parent: the exception itself, or one that stands for it."""
 
 from __future__ import annotations
 
