@@ -48,7 +48,7 @@ class ProgressExecutor(Executor):
     Args:
         max_workers: workers at most. Default: the CPUs that this process may use, and with "auto" more for tasks that wait; for
             threads 4 more, at most 32.
-        mp_context: a multiprocessing context or the name of a start method; default loky's, which needs no
+        mp_context: a multiprocessing context or the name of a start method; default "poolbar", which needs no
             ``if __name__ == "__main__"`` guard.
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
