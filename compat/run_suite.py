@@ -1,6 +1,6 @@
 """Runs the whole of the interpreter's own executor tests against poolbar, each in a process and with a time limit of its own.
 
-    python compat/run_suite.py [--stdlib] [--contexts loky,fork,...] [--match WORD]
+    python compat/run_suite.py [--stdlib] [--contexts poolbar,fork,...] [--match WORD]
 
 Exit code 0: everything passes that the stdlib's own classes pass, but for what stands in DEPARTURES.
 """
@@ -23,7 +23,7 @@ DEPARTURES = {
     "test_killed_child": "reads _processes, and asks for a broken pool: here a dead worker fails its own task alone",
     "test_gh105829_should_not_deadlock_if_wakeup_pipe_full": "patches the stdlib's manager thread",
     "test_shutdown_deadlock_pickle": "reads _executor_manager_thread",
-    "test_max_tasks_per_child_defaults_to_spawn_context": "reads _mp_context; the default is loky's context, safe as it is",
+    "test_max_tasks_per_child_defaults_to_spawn_context": "reads _mp_context; the default is a context of its own, safe as it is",
     "test_python_finalization_error": "breaks threading's second thread; asks for a broken pool",
     "test_saturation": "counts _processes right after submit; here workers start in the background",
     "test_processes_terminate": "counts _processes right after submit; here workers start in the background",
@@ -74,7 +74,7 @@ def main() -> int:
     """Run the tests and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stdlib", action="store_true", help="run the stdlib's own classes")
-    parser.add_argument("--contexts", default="thread,loky,fork,spawn,forkserver")
+    parser.add_argument("--contexts", default="thread,poolbar,loky,fork,spawn,forkserver")
     parser.add_argument("--match", default="")
     parser.add_argument("--at-once", type=int, default=4)
     options = parser.parse_args()

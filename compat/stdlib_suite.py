@@ -5,7 +5,7 @@
 
 The suite is imported from the interpreter that runs this, with the names in ``concurrent.futures`` replaced; the scripts
 that it starts in interpreters of their own get the import replaced in their text. The process classes are crossed with
-loky's context too, poolbar's default.
+poolbar's own context, its default, and loky's too.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def replace_executors() -> None:
 def _replaced(script: str) -> str:
     return script.replace("from concurrent.futures import", "from poolbar import").replace(
         "from multiprocessing import get_context",
-        "get_context = str",  # poolbar takes the name, loky's too
+        "get_context = str",  # poolbar takes the name, its own and loky's too
     )
 
 
 def classes(module: Any) -> dict[str, type[unittest.TestCase]]:
-    """Return the suite's test classes of a module, those for loky's context added."""
+    """Return the suite's test classes of a module, those for loky's context and poolbar's own added."""
     found = {
         name: value
         for name, value in vars(module).items()
@@ -63,15 +63,16 @@ def classes(module: Any) -> dict[str, type[unittest.TestCase]]:
     }
     for name, cls in list(found.items()):
         if "PoolSpawn" in name and hasattr(cls, "ctx"):
-            other = name.replace("Spawn", "Loky")
-            found[other] = type(other, (cls,), {"ctx": "loky", "get_context": _loky_context, "__module__": module.__name__})
+            for context in ("loky", "poolbar"):
+                other = name.replace("Spawn", context.capitalize())
+                found[other] = type(other, (cls,), {"ctx": context, "get_context": _context, "__module__": module.__name__})
     return found
 
 
-def _loky_context(self: Any) -> Any:
-    from loky.backend.context import get_context
+def _context(self: Any) -> Any:
+    from poolbar.workers.plan import context_of
 
-    return get_context("loky")
+    return context_of(self.ctx)
 
 
 def main() -> int:

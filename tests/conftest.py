@@ -95,7 +95,10 @@ def _trackers() -> None:
     poolbar.shutdown_warm_workers()
     from multiprocessing import resource_tracker
 
+    from loky.backend import resource_tracker as lokys
+
     resource_tracker.ensure_running()
+    lokys.ensure_running()  # for the tests of its start method
     # What all the imports have made stays: without it, the collections before and after each test take a tenth of the time.
     gc.collect()
     gc.freeze()

@@ -273,7 +273,3 @@ def run_inner(workers: int, numbers: list[int], idle_seconds: float = 0) -> list
 
 def raise_watched(_: Any) -> NoReturn:
     raise Watched
-
-
-def send_loaded(writer: Any) -> None:
-    writer.send(loaded())

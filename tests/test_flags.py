@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Script = Callable[..., list[str]]
 
-METHODS = pytest.mark.parametrize("method", ["loky", "loky_init_main", "spawn"])
+METHODS = pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn"])
 FREE_THREADED = pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is never without a GIL")
 
 TOLD = """

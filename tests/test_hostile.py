@@ -217,7 +217,7 @@ def test_workers_can_be_killed_while_they_are_being_ended(tmp_path: Path) -> Non
     assert all(is_gone(pid) for pid in pids)
 
 
-@pytest.mark.parametrize("method", ["loky", "fork"])
+@pytest.mark.parametrize("method", ["poolbar", "fork"])
 @POSIX
 def test_workers_can_be_killed_before_they_have_started(tmp_path: Path, method: str) -> None:
     executor = poolbar.ProcessPoolExecutor(4, mp_context=method, initializer=tasks.wait_for, initargs=(str(tmp_path / "never"),))

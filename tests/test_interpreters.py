@@ -396,7 +396,7 @@ def test_a_task_that_breaks_its_worker_fails_alone_and_the_worker_is_replaced(tm
     assert Counter(lines(tmp_path / "noted")) == Counter(map(str, range(1, 50)))
 
 
-@pytest.mark.parametrize("method", ["loky", "spawn"])
+@pytest.mark.parametrize("method", ["poolbar", "loky", "spawn"])
 def test_worker_processes_may_start_beside_interpreters(method: str) -> None:
     """But for "fork": a child that is forked where there are sub-interpreters crashes, in Python itself."""
     with pool() as executor:

@@ -50,7 +50,7 @@ print("end")
     assert script(text, way=way) == ["begin", "9 [0, 1, 4, 9] [-1]", "end"]
 
 
-@pytest.mark.parametrize("method", ["loky", "loky_init_main", "spawn", "forkserver", "fork"])
+@pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn", "forkserver", "fork"])
 def test_a_guarded_script_runs_under_every_start_method(script: Script, method: str) -> None:
     text = f"""
 import poolbar

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-METHODS = pytest.mark.parametrize("method", ["loky", "loky_init_main", "spawn", "forkserver", "fork"])
+METHODS = pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn", "forkserver", "fork"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,7 +172,8 @@ def print_to_dunder() -> None:
     print("past the relay", file=sys.__stdout__)
 
 
-@pytest.mark.parametrize("method", ["loky", "loky_init_main", "spawn", "fork"])  # the forkserver's stdout is that of its start
+# the forkserver's stdout is that of its start
+@pytest.mark.parametrize("method", ["poolbar", "loky", "loky_init_main", "spawn", "fork"])
 def test_what_a_task_prints_to_the_original_stdout_is_not_lost(method: str, capfd: pytest.CaptureFixture[str]) -> None:
     run(print_to_dunder, mp_context=method)
     assert capfd.readouterr().out == "past the relay\n"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import poolbar
-from poolbar._errors import BrokenExecutor
+from poolbar._broken import BrokenExecutor
 from poolbar._settings import BACKENDS, START_METHODS, TABLE, resolve
 from poolbar.inside.pickling import dumps, loads
 

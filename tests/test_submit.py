@@ -618,7 +618,7 @@ def test_max_tasks_per_child_is_exact_after_a_crash_and_after_what_did_not_run()
 
 
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
-@pytest.mark.parametrize("method", ["loky", "spawn", "fork"])
+@pytest.mark.parametrize("method", ["poolbar", "loky", "spawn", "fork"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_workers_can_be_ended_at_once(gate: Gate, how: str, method: str) -> None:
     executor = poolbar.ProcessPoolExecutor(2, mp_context=method)

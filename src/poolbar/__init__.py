@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from concurrent.futures import wait as wait
     from typing import Any
 
+    from ._broken import NotUnpicklable as NotUnpicklable
+    from ._broken import RemoteError as RemoteError
+    from ._broken import WorkerCrashed as WorkerCrashed
     from ._choice import Choice as Choice
     from ._errors import NotPicklable as NotPicklable
-    from ._errors import NotUnpicklable as NotUnpicklable
-    from ._errors import RemoteError as RemoteError
     from ._errors import SettingError as SettingError
     from ._errors import TaskTimeout as TaskTimeout
-    from ._errors import WorkerCrashed as WorkerCrashed
     from ._executor import ProgressExecutor as ProgressExecutor
     from ._executor import shutdown_warm_workers as shutdown_warm_workers
     from ._presets import ProcessPoolExecutor as ProcessPoolExecutor
@@ -58,11 +58,11 @@ _PLACES = {
     "Shared": "poolbar.workers.shared",
     "Choice": "poolbar._choice",
     "NotPicklable": "poolbar._errors",
-    "NotUnpicklable": "poolbar._errors",
-    "RemoteError": "poolbar._errors",
+    "NotUnpicklable": "poolbar._broken",
+    "RemoteError": "poolbar._broken",
     "SettingError": "poolbar._errors",
     "TaskTimeout": "poolbar._errors",
-    "WorkerCrashed": "poolbar._errors",
+    "WorkerCrashed": "poolbar._broken",
     "ALL_COMPLETED": "concurrent.futures",
     "FIRST_COMPLETED": "concurrent.futures",
     "FIRST_EXCEPTION": "concurrent.futures",

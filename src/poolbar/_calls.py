@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, Returned
-from ._errors import NotUnpicklable, text_of
+from ._errors import text_of
 from .inside.pickling import unseal
 from .workers.blocks import no_blocks
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    from ._broken import NotUnpicklable
     from ._function import Function
     from .inside.pickling import Sealed
     from .progress import Tally
@@ -185,6 +186,8 @@ class Calls:
 
 def did_not_unpickle(what: str, name: str, error: BaseException) -> NotUnpicklable:
     """Return the error for a value that was sent but cannot be rebuilt."""
+    from ._broken import NotUnpicklable
+
     made = NotUnpicklable(f"a {what} of {name} does not unpickle: {text_of(error)}")
     made.__cause__ = error
     return made

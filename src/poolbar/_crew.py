@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ._backlog import Backlog
-from ._errors import BrokenExecutor
 from ._hands import rouse
 from ._interrupts import interrupts_deferred
 from ._lane import Lane
@@ -126,6 +125,8 @@ class Crew:
 
     def break_down(self, reason: str) -> None:
         """Let all that waits fail: no worker can run it."""
+        from ._broken import BrokenExecutor
+
         self.backlog.break_down(reason, lambda: BrokenExecutor(reason))
 
     def keep(self, run: Run) -> None:

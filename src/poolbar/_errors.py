@@ -5,12 +5,10 @@ from __future__ import annotations
 import pickle
 import sys
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
-from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
 
-class _Rebuilt:
+class Rebuilt:
     """Pickles an exception by class, arguments and attributes, whatever its ``__init__`` asks for."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -49,51 +47,9 @@ class NotPicklable(pickle.PicklingError, TypeError, AttributeError):
     """
 
 
-class NotUnpicklable(_Rebuilt, BrokenProcessPool):
-    """A function, an argument or a result was sent but does not unpickle on the other side. Only its own task fails.
-
-    Under the standard library this breaks the whole pool, so code written for it catches BrokenProcessPool.
-    """
-
-
-class RemoteError(_Rebuilt, BrokenProcessPool):
-    """Stands in for an exception of a task that did not survive the trip to the parent.
-
-    Attributes:
-        type_name: qualified name of the exception's class.
-        text: ``str()`` of the exception.
-        traceback: the traceback in the worker, as text.
-    """
-
-    def __init__(self, type_name: str, text: str, traceback: str, reason: str) -> None:
-        super().__init__(f"{type_name}: {text}  [shown by a stand-in: {reason}]")
-        self.type_name = type_name
-        self.text = text
-        self.traceback = traceback
-
-
-def _times(tries: int) -> str:
+def times(tries: int) -> str:
+    """Say how often a task was tried, if that was more than once."""
     return "" if tries == 1 else f" (tried {tries} times)"
-
-
-class WorkerCrashed(_Rebuilt, BrokenProcessPool):
-    """The worker process died while it ran this task. Other tasks are not touched, and the executor stays usable.
-
-    Attributes:
-        call: the call in short form.
-        pid: of the worker.
-        exit_code: the process's exit code, negative for a signal, or None where it is not known.
-        tries: how often the task was tried.
-        native_traceback: what faulthandler wrote as the process crashed, as text; empty where it wrote nothing.
-    """
-
-    def __init__(self, text: str, call: str, pid: int | None, exit_code: int | None, tries: int, native_traceback: str) -> None:
-        super().__init__(text + _times(tries))
-        self.call = call
-        self.pid = pid
-        self.exit_code = exit_code
-        self.tries = tries
-        self.native_traceback = native_traceback
 
 
 if sys.version_info >= (3, 11):
@@ -107,7 +63,7 @@ else:
         """What code that waits for a future catches, by either name."""
 
 
-class TaskTimeout(_Rebuilt, _TimedOut):
+class TaskTimeout(Rebuilt, _TimedOut):
     """The task ran longer than ``task_timeout`` and was ended, its worker process with it. Other tasks are not touched.
 
     Attributes:
@@ -119,13 +75,9 @@ class TaskTimeout(_Rebuilt, _TimedOut):
 
     def __init__(self, call: str, seconds: float, pid: int | None, *, tries: int = 1) -> None:
         super().__init__(
-            f"{call}: ended after {seconds:g} s, its task_timeout, with its worker process (pid {pid}){_times(tries)}"
+            f"{call}: ended after {seconds:g} s, its task_timeout, with its worker process (pid {pid}){times(tries)}"
         )
         self.call = call
         self.seconds = seconds
         self.pid = pid
         self.tries = tries
-
-
-class BrokenExecutor(_Rebuilt, BrokenProcessPool, BrokenThreadPool):
-    """The executor cannot run tasks any more: its initializer failed, or its workers do not start."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from . import _crew
 from . import _messages as messages
 from ._crews import crew_of
-from ._errors import BrokenExecutor, NotPicklable, SettingError, text_of
+from ._errors import NotPicklable, SettingError, text_of
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
 from ._function import Functions, name_of
@@ -50,7 +50,7 @@ class ProgressExecutor(Executor):
     Args:
         max_workers: workers at most. Default: the CPUs that this process may use, and with "auto" more for tasks that wait; for
             threads 4 more, at most 32.
-        mp_context: a multiprocessing context or the name of a start method; default loky's, which needs no
+        mp_context: a multiprocessing context or the name of a start method; default "poolbar", which needs no
             ``if __name__ == "__main__"`` guard.
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
@@ -184,6 +184,8 @@ class ProgressExecutor(Executor):
     def _refusal(self) -> RuntimeError:
         broken = self._broken
         if isinstance(broken, str):
+            from ._broken import BrokenExecutor
+
             return BrokenExecutor(broken)
         return RuntimeError(f"cannot schedule new futures after {'interpreter ' if State.exiting else ''}shutdown")
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from . import __version__
 from ._executor import ProgressExecutor
 from ._settings import TABLE, Setting, resolve
-from .workers.plan import cpu_count
+from .workers.cpus import cpu_count
 
 PACKAGES = ("loky", "tqdm", "cloudpickle", "threadpoolctl")
 

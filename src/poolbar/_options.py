@@ -96,7 +96,7 @@ class Options(NamedTuple):
 
     def cpus(self) -> int:
         """Return how many CPUs this process may use: affinity and cgroups count. Takes milliseconds."""
-        from .workers.plan import cpu_count
+        from .workers.cpus import cpu_count
 
         return cpu_count()
 

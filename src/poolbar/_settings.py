@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 BACKENDS = ("auto", "process", "thread", "interpreter")
-START_METHODS = ("loky", "loky_init_main", "spawn", "forkserver", "fork")
-BY_VALUE = ("loky", "loky_init_main")
+OWN = "poolbar"
+"""The start method that is ours."""
+
+START_METHODS = (OWN, "loky", "loky_init_main", "spawn", "forkserver", "fork")
+BY_VALUE = (OWN, "loky", "loky_init_main")
 """Start methods with which what ``__main__`` defines goes to workers by value: they do not run it again."""
 
 
@@ -153,8 +156,10 @@ TABLE = (
         "Tasks of `map` that are asked for and not yet read, at most. Default: a window that follows the pace.",
     ),
     Setting(
-        "mp_context", "POOLBAR_START_METHOD", "loky", _word_of(START_METHODS), "a start method or a multiprocessing context",
-        "loky, loky_init_main, spawn, forkserver or fork", "How worker processes start.",
+        "mp_context", "POOLBAR_START_METHOD", OWN, _word_of(START_METHODS), "a start method or a multiprocessing context",
+        "poolbar, loky, loky_init_main, spawn, forkserver or fork",
+        "How worker processes start. `poolbar`: as with loky, nothing of the parent's memory is inherited and `__main__` is not "
+        "run again, but faster; on Windows it is loky.",
     ),
     Setting(
         "idle_seconds", "POOLBAR_IDLE_SECONDS", 10.0, _seconds, "a number of seconds, 0 or more", "seconds, 0 or more",

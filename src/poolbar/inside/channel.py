@@ -58,9 +58,19 @@ class OwnEnd(End):
 
     __del__ = close
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it travel while a process is started through a context of multiprocessing's, and then only."""
+        from multiprocessing.reduction import DupFd
+
+        return _arrived, (DupFd(self._number),)
+
+
+def _arrived(sent: Any) -> OwnEnd:
+    return OwnEnd(sent.detach())
+
 
 def pipe() -> tuple[Any, Any]:
-    """Return the reading and the writing end of a new pipe that stays in this process."""
+    """Return the reading and the writing end of a new pipe. A process that is started can be given one."""
     if os.name == "posix":
         reader, writer = os.pipe()
         return OwnEnd(reader), OwnEnd(writer)
@@ -257,11 +267,11 @@ def widen(pipe: Connection[Any, Any] | End) -> None:
             pass  # the user's share of pipe memory is used up: it works as it is
 
 
-def sender(pipe: Connection[Any, Any]) -> Sender | ConnectionSender:
-    """Return the writing end of a pipe."""
+def sender(pipe: Any) -> Sender | ConnectionSender:
+    """Return the writing end of a pipe, a Connection or an End."""
     return Sender(pipe) if os.name == "posix" else ConnectionSender(pipe)
 
 
-def receiver(pipe: Connection[Any, Any]) -> Receiver | ConnectionReceiver:
-    """Return the reading end of a pipe."""
+def receiver(pipe: Any) -> Receiver | ConnectionReceiver:
+    """Return the reading end of a pipe, a Connection or an End."""
     return Receiver(pipe) if os.name == "posix" else ConnectionReceiver(pipe)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from .channel import End
+
 
 def ignore_interrupts() -> None:
     """Ignore SIGINT from now on."""
@@ -20,7 +22,7 @@ def ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def end_with(life: Connection[Any, Any]) -> None:
+def end_with(life: Connection[Any, Any] | End) -> None:
     """Have the kernel kill this process when the far end of ``life`` is closed: when the parent is gone, whatever killed it.
 
     The control thread does the same, but not while C code holds the GIL. Linux sends a signal of choice to the owner of a
@@ -46,7 +48,7 @@ def end_with(life: Connection[Any, Any]) -> None:
         os._exit(1)  # it was gone before
 
 
-def let_go(*pipes: Connection[Any, Any]) -> None:
+def let_go(*pipes: Connection[Any, Any] | End) -> None:
     """In a child that a task forks: it must not hold these pipes open when the worker dies, nor leave a traceback for it."""
     import faulthandler
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 loads = pickle.loads
+load = pickle.load
 
 
 class _ByValue(Exception):

@@ -21,7 +21,7 @@ from .serve import Server
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from .channel import ConnectionReceiver, Receiver
+    from .channel import ConnectionReceiver, End, Receiver
     from .relay import Levels
     from .setup import Setup
 
@@ -56,10 +56,10 @@ class _Process(Server):
 
 
 def serve(
-    tasks: Connection[Any, Any],
-    outcomes: Connection[Any, Any],
-    control: Connection[Any, Any],
-    life: Connection[Any, Any],
+    tasks: Connection[Any, Any] | End,
+    outcomes: Connection[Any, Any] | End,
+    control: Connection[Any, Any] | End,
+    life: Connection[Any, Any] | End,
     setup: Setup,
 ) -> None:
     """Run a worker: the target of its process."""
@@ -70,7 +70,7 @@ def serve(
         os.environ.setdefault(name, value)
     try:
         ledger = Ledger(setup.memory.ledger)
-        if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
+        if not (os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions):  # else they are wanted on stderr
             ledger.catch_traces(setup.memory.ledger)
         setup.flags.settle()
         server = _Process(receiver(tasks), sender(outcomes), ledger, process_meter(), setup)

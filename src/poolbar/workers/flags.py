@@ -1,11 +1,13 @@
-"""The flags with which this interpreter was started, as environment variables: loky starts workers without flags.
+"""The flags with which this interpreter was started: as arguments for workers of our own, as environment variables for loky's.
 
-The other start methods hand them on, or fork. What a variable cannot say is not handed on: -b, -v, and a -W with a comma in it.
+loky starts workers without flags; the standard library's start methods hand them on, or fork. What a variable cannot say loky's
+do not get: -b, -v, and a -W with a comma in it.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 _FLAGS = {
@@ -30,6 +32,16 @@ _OPTIONS = {
     "warn_default_encoding": "PYTHONWARNDEFAULTENCODING",
 }
 """-X: those that a task can notice."""
+
+
+def flag_arguments() -> list[str]:
+    """Return the flags as the interpreter's arguments: what the standard library hands on, and all of -X."""
+    found: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # multiprocessing's, too
+    known = {argument.partition("=")[0] for argument in found}
+    for option, value in sys._xoptions.items():
+        if option not in known:
+            found += ["-X", option if value is True else f"{option}={value}"]
+    return found
 
 
 def flag_variables() -> dict[str, str]:

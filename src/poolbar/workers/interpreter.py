@@ -24,7 +24,6 @@ from ..inside.names import PROTOCOL
 from ..inside.setup import Flags, Initializer, Main, Setup
 from . import WorkerFailed, starting
 from .piped import PipedWorker
-from .remote_errors import left
 
 if TYPE_CHECKING:
     from .._batch import Batch
@@ -132,6 +131,8 @@ class InterpreterWorker(PipedWorker):
         is_started = self._settle_done(batch, sink)
         reason = self._bury()
         if batch.done < len(batch.items):
+            from .remote_errors import left
+
             sink.lost(lambda tries: left(batch.next_call(), reason, tries), is_started)
 
     # --- from any thread

@@ -61,7 +61,7 @@ class Pools:
         found = _libraries()
         if not found:
             return
-        from .plan import cpu_count
+        from .cpus import cpu_count
 
         threads = max(1, cpu_count() // workers)
         with self._lock:

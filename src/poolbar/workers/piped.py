@@ -23,7 +23,6 @@ from ..inside.pickling import loads
 from ..inside.serve import ASK
 from ..inside.setup import Paths
 from . import WorkerFailed, relayed
-from .remote_errors import rebuilt
 from .sending import Outgoing
 from .watch import Watch
 
@@ -159,6 +158,8 @@ class PipedWorker(ABC):
             if kind == messages.GIVEN_BACK:
                 sink.given_back(message[2])
             elif kind == messages.FAILED:
+                from .remote_errors import rebuilt
+
                 failed = messages.Failed._make(message)
                 last = failed.last
                 self.ran += 1

@@ -6,9 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .._settings import BY_VALUE
+from .._settings import BY_VALUE, OWN
 from ..inside.pickling import dumps
+from ..inside.process import serve
 from ..inside.setup import Flags, Initializer, Main
+from .cpus import cpu_count
 from .flags import flag_variables
 from .relayed import levels
 
@@ -16,19 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
+    from ..inside.setup import Setup
+
 LIMITS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS",
 )  # fmt: skip
 """Variables that say how many threads a numeric library may start."""
 
-_OWN_MAIN = ("loky",)  # start methods that leave in __main__ what started the process
+_OWN_MAIN = ("poolbar", "loky")  # start methods that leave in __main__ what started the process
 
 
 def context_of(wish: Any) -> Any:
     """Return the multiprocessing context for a start method's name; a context itself is returned as it is."""
     if not isinstance(wish, str):
         return wish
+    if wish == OWN:
+        from . import own
+
+        if own.CAN_START:
+            return own.PoolbarContext()
+        wish = "loky"
     if wish.startswith("loky"):
         from loky.backend.context import get_context
 
@@ -36,13 +46,6 @@ def context_of(wish: Any) -> Any:
     import multiprocessing
 
     return multiprocessing.get_context(wish)
-
-
-def cpu_count() -> int:
-    """Return how many CPUs this process may use: affinity and cgroups count."""
-    from loky import cpu_count as count
-
-    return int(count())
 
 
 class Plan:
@@ -75,7 +78,7 @@ class Plan:
         self.limits = _thread_limits(workers)
         self._flag_variables: dict[str, str] = {}
         self.flags = Flags({}, {})
-        if self.method in BY_VALUE:
+        if self.method.startswith("loky"):
             self._flag_variables = flag_variables()
             self.flags = Flags({name: os.environ.get(name) for name in self._flag_variables}, sys._xoptions)
         self.idle_seconds = idle_seconds if self._can_be_warm() else 0.0
@@ -109,7 +112,11 @@ class Plan:
         )
 
     def start_trackers(self) -> None:
-        """Start the resource trackers, loky's and multiprocessing's: these unblock SIGINT in the thread that starts them."""
+        """Start multiprocessing's resource tracker, and loky's for loky: these unblock SIGINT in the thread that starts them.
+
+        Not only when something is to be tracked: a worker that then had none would start its own, which unlinks at the
+        worker's end the memory that it shares with others.
+        """
         if os.name == "posix" and self.method != "fork":
             from multiprocessing.resource_tracker import ensure_running
 
@@ -119,10 +126,19 @@ class Plan:
 
                 ensure_lokys()
 
-    def process(self, target: Callable[..., object], arguments: tuple[Any, ...]) -> BaseProcess:
-        """Return a process, not started."""
-        made: Any = self.context.Process(target=target, args=arguments)
-        if self.method in BY_VALUE:
+    def process(self, ends: tuple[Any, Any, Any, Any], setup: Setup) -> BaseProcess:
+        """Return a process, not started, that serves.
+
+        Args:
+            ends: of pipes: tasks, outcomes, control, and ``starting.life``.
+            setup: what it starts with.
+        """
+        if self.method == OWN:
+            from .own import PoolbarProcess, Start
+
+            return PoolbarProcess(Start(ends, setup, self.limits))
+        made: Any = self.context.Process(target=serve, args=(*ends, setup))
+        if self.method.startswith("loky"):
             made.env = {**self.limits, **self._flag_variables}
         process: BaseProcess = made
         return process

@@ -1,4 +1,4 @@
-"""A worker that is a process, started through loky's context or one of multiprocessing's. The only module that imports loky.
+"""A worker that is a process, started in our own way, or through a context of loky's or multiprocessing's.
 
 When the parent dies, the worker's control thread ends it, or the kernel (see ``starting.life``).
 """
@@ -10,12 +10,10 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import TaskTimeout, text_of
-from ..inside.channel import widen
-from ..inside.process import serve
+from ..inside.channel import pipe, widen
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
 from .piped import PipedWorker
-from .remote_errors import Death, crashed, describe_exit
 from .system import descendants, has_ended, kill, resident_megabytes, send_signal
 from .warm import shelf
 from .watch import SHORTEST_LOOK_SECONDS, STUCK_SECONDS, TimedWatch, Watch
@@ -59,13 +57,12 @@ class ProcessWorker(PipedWorker):
     def launch(self) -> None:
         """Start the process; do not wait for it."""
         plan = self.plan
-        context = plan.context
         with starting.starting:
             plan.start_trackers()
         with starting.starting, starting.interrupts_blocked():
-            tasks, tasks_in = context.Pipe(duplex=False)
-            outcomes_out, outcomes = context.Pipe(duplex=False)
-            control, control_in = context.Pipe(duplex=False)
+            tasks, tasks_in = pipe()
+            outcomes_out, outcomes = pipe()
+            control, control_in = pipe()
             widen(tasks)
             widen(outcomes)
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
@@ -73,7 +70,7 @@ class ProcessWorker(PipedWorker):
             self._tasks.on_stuck = self.end_stuck
             setup = Setup(paths, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
             try:
-                self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
+                self.process = plan.process((tasks, outcomes, control, starting.life()), setup)
                 self.process.start()
                 starting.processes.add(self.process)
             except BaseException:
@@ -96,6 +93,11 @@ class ProcessWorker(PipedWorker):
             except Exception as error:
                 final = not isinstance(error, OSError)
                 raise WorkerFailed(f"it cannot be started: {text_of(error)}", final=final) from error
+        # Loaded here, while the process starts, rather than before, which would take 8 ms, or when one has died: that may be too
+        # late. By then the program may have given up its rights; and modules that are run while Python ends by a Ctrl-C
+        # make it forget that it does.
+        from .remote_errors import describe_exit
+
         try:
             self._await_ready()
         except (EOFError, OSError):
@@ -174,6 +176,8 @@ class ProcessWorker(PipedWorker):
             if is_started and self._ended is not None and self._ended[:2] == (self._outgoing.number, batch.done):
                 self._settle_ended(batch, self._ended, sink)
             else:
+                from .remote_errors import Death, crashed
+
                 death = Death(self.pid, code, trace, self._order is not None, is_started)
                 sink.lost(lambda tries: crashed(batch.next_call(), death, tries), is_started)
 

@@ -8,7 +8,8 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import NamedTuple
 
 from .. import _messages as messages
-from .._errors import NotPicklable, NotUnpicklable, RemoteError, WorkerCrashed, set_cause, text_of
+from .._broken import NotUnpicklable, RemoteError, WorkerCrashed
+from .._errors import NotPicklable, set_cause, text_of
 from ..inside.pickling import loads
 
 _OUR_FRAME = os.path.join("poolbar", "inside", "")

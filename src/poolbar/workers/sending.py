@@ -11,7 +11,6 @@ from .. import _messages as messages
 from ..inside.names import PROTOCOL
 from ..inside.pickling import LARGE_BYTES, bytes_of_atoms, seal
 from .blocks import Block
-from .remote_errors import not_picklable
 
 if TYPE_CHECKING:
     from .._batch import Batch
@@ -105,6 +104,8 @@ class Outgoing:
                 sealed = seal(batch.arguments(position), self._main_by_value)
             except BaseException as error:  # code of the user's runs while pickling
                 if position == 0:
+                    from .remote_errors import not_picklable
+
                     sink.failed(not_picklable(batch.function.name, error), last=True)
                     return []
                 break  # it comes back as the first of another batch

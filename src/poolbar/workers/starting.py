@@ -9,29 +9,32 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from ..inside.channel import pipe
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+
+    from ..inside.channel import OwnEnd
 
 starting = threading.RLock()
 """Held while a process is started (about 10 ms), by lanes and by callers of submit. A forked worker must not inherit the
 far ends of another's pipes, and multiprocessing's list of children is not made for several threads. A fork of the user's
 waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
-parent_ends: weakref.WeakSet[Connection[Any, Any]] = weakref.WeakSet()
+parent_ends: weakref.WeakSet[Connection[Any, Any] | OwnEnd] = weakref.WeakSet()
 """Were these held open in a fork of this process, a worker would not see its parent die."""
 
 processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
 
-_life: list[Connection[Any, Any]] = []
+_life: list[Any] = []
 
 
-def life(context: Any) -> Connection[Any, Any]:
+def life() -> Any:
     """Return the reading end of a pipe that ends with this process: nothing is ever written to it. ``starting`` is held."""
     if not _life:
-        reader, writer = context.Pipe(duplex=False)
-        parent_ends.add(writer)
-        _life.extend((reader, writer))
+        _life.extend(pipe())
+        parent_ends.add(_life[1])
     return _life[0]
 
 

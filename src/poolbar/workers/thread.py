@@ -11,7 +11,6 @@ from ..inside.bars import Teller, here
 from ..inside.meter import thread_meter
 from . import WorkerFailed
 from .numeric import pools
-from .remote_errors import did_not_unpickle_here
 from .shared import in_place
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ class ThreadWorker:
         try:
             arguments, keywords = in_place(*batch.arguments(batch.done))
         except BaseException as error:  # it waited as a pickle; code of the user's runs while that is undone
+            from .remote_errors import did_not_unpickle_here
+
             sink.failed(did_not_unpickle_here(batch.function.name, error), last)
             return
         meter.begin(self._was_long)
