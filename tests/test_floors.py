@@ -42,6 +42,7 @@ FLOORS = [
         "_map",
         "_memory",
         "_options",
+        "_reading",
         "_shown",
         "_supply",
     },

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _crew
@@ -19,8 +20,9 @@ from ._function import Functions, name_of
 from ._inputs import inputs_of
 from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._judge import AutoJudge, FixedJudge
-from ._map import Run
+from ._map import Asked, Run
 from ._options import options
+from ._reading import Bell, results
 from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ._choice import Choice
+    from ._inputs import Inputs
     from ._judge import Judge
     from .progress import Reporter
 
 T = TypeVar("T")
+RunT = TypeVar("RunT", bound=Run)
 
 _numbers = itertools.count()
 
@@ -272,27 +276,38 @@ class ProgressExecutor(Executor):
             NotPicklable: ``fn`` cannot be pickled.
             RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
         """
-        chunksize = self._options.chunksize if chunksize is None else resolve("chunksize", chunksize)
-        buffersize = self._options.buffersize if buffersize is None else resolve("buffersize", buffersize)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = self._checked(fn, iterables, Asked(chunksize, buffersize, ordered, total, desc, errors))
+        self._open_crew()
+        bell = Bell()
+        return results(self._run(fn, inputs_of(iterables), asked, partial(Run, bell=bell)), bell, deadline)
+
+    def _checked(self, fn: Callable[..., T], iterables: tuple[Any, ...], asked: Asked) -> Asked:
+        """Return what a run was asked for, completed from the settings. Raises as ``map`` does."""
+        chunksize = self._options.chunksize if asked.chunksize is None else resolve("chunksize", asked.chunksize)
+        buffersize = self._options.buffersize if asked.buffersize is None else resolve("buffersize", asked.buffersize)
         if not iterables:
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {fn!r}")
-        if errors not in ("raise", "collect"):  # it may be of any type
-            raise SettingError(f"errors must be 'raise' or 'collect', not {errors!r}")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if asked.errors not in ("raise", "collect"):  # it may be of any type
+            raise SettingError(f"errors must be 'raise' or 'collect', not {asked.errors!r}")
+        desc = self._options.desc if asked.desc is None else asked.desc
+        return asked._replace(chunksize=chunksize, buffersize=buffersize, desc=desc)
+
+    def _run(self, fn: Callable[..., T], inputs: Inputs, asked: Asked, make: Callable[..., RunT]) -> RunT:
+        """Start a run. Raises as ``map`` does."""
         crew = self._open_crew()
-        inputs = inputs_of(iterables)
         crew.judge.look()
         function = self._functions.get_for_run(fn)
-        if chunksize is not None:
-            function = function.in_batches_of(chunksize)
+        if asked.chunksize is not None:
+            function = function.in_batches_of(asked.chunksize)
         length = inputs.length()
-        tally = self._new_tally(crew, total if length is None else length, self._options.desc if desc is None else desc)
-        failures = Failures(function.name) if errors == "collect" else None
-        run = Run(
-            crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures, stop=crew.end_run
-        )
+        tally = self._new_tally(crew, asked.total if length is None else length, asked.desc)
+        run = make(
+            crew.backlog, function, inputs, tally, ordered=asked.ordered, buffersize=asked.buffersize,
+            failures=Failures(function.name) if asked.errors == "collect" else None, stop=crew.end_run,
+        )  # fmt: skip
         crew.keep(run)
         try:
             is_open = run.start()
@@ -302,7 +317,7 @@ class ProgressExecutor(Executor):
         if not is_open:
             run.leave()
             raise self._refusal()
-        return run.results(deadline)
+        return run
 
     # --- progress
 
