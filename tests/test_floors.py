@@ -34,6 +34,7 @@ FLOORS = [
         "_exit",
         "_failures",
         "_function",
+        "_gathering",
         "_hands",
         "_inputs",
         "_interrupts",
@@ -46,7 +47,7 @@ FLOORS = [
         "_shown",
         "_supply",
     },
-    {"_executor", "_presets"},
+    {"_executor", "_presets", "pool"},
     {"__init__"},
     {"__main__", "_info"},
 ]

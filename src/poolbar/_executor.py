@@ -405,6 +405,21 @@ class ProgressExecutor(Executor):
             self._crew.kill(hard=hard)
             self._tally.close_when_done()
 
+    def _close(self) -> None:
+        """Take no more tasks; wait for nothing, and pull nothing from iterators: their readers do."""
+        with self._making:
+            self._is_shut = True
+        if self._crew is not None:
+            self._crew.close()
+
+    def _stop(self) -> None:
+        """Cancel what waits, end what runs in processes, and wait for what cannot be ended."""
+        with interrupts_held_off():
+            self._close()
+            if self._crew is not None:
+                self._crew.stop()
+            self.shutdown(wait=True, cancel_futures=True)
+
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
         try:
             if exc_type is None or not issubclass(exc_type, KeyboardInterrupt):

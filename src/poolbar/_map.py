@@ -265,7 +265,7 @@ class Run:
         """Pull all that is left: nobody will read it, or the executor shuts down."""
         self._unbounded = True
         self.offer()
-        while not (self._inputs.exhausted or self.cancelled):
+        while not (self._inputs.exhausted or self.cancelled or self._end is not None):
             self._pull(self._stride)
 
     def _pull(self, count: int) -> None:
@@ -434,8 +434,8 @@ class Run:
         is_complete = self._is_all_read()
         self.cancelled = True
         self._forget_results()
+        self._inputs.drop()
         if not is_complete:
-            self._inputs.drop()
             self._backlog.nudge()
         self.tally.close()
 
