@@ -26,6 +26,7 @@ FLOORS = [
     {"inside", "_batching", "_choice", "_nature", "_settings", "_thread_safe"},
     {"workers", "progress"},
     {
+        "_amap",
         "_backlog",
         "_batch",
         "_calls",

@@ -132,8 +132,8 @@ class Crew:
             self._runs = {other for other in self._runs if not other.is_finished()}
             self._runs.add(run)
 
-    def _finish_runs(self) -> None:
-        # In this thread, which pulls what iterators have left to give.
+    def finish_runs(self) -> None:
+        """Pull in this thread what iterators given to ``map`` have left to give."""
         with self.backlog.lock:
             runs, self._runs = self._runs, set()
         for run in runs:
@@ -142,12 +142,12 @@ class Crew:
     def finish(self, *, wait: bool, cancel: bool) -> None:
         """Take no more tasks; let lanes end when all is done."""
         if not cancel:
-            self._finish_runs()
+            self.finish_runs()
         self.close()
         if cancel:
             self.backlog.cancel_all(spare_the_first=True)
         else:
-            self._finish_runs()  # those that came meanwhile
+            self.finish_runs()  # those that came meanwhile
         if not self.lanes:
             self.end_spares()
         if wait and not self._is_callback():

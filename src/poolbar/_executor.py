@@ -22,7 +22,8 @@ from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._judge import AutoJudge, FixedJudge
 from ._map import Asked, Run
 from ._options import options
-from ._reading import Bell, results
+from ._reading import Bell
+from ._reading import results as results_of
 from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import dumps
@@ -33,7 +34,9 @@ from .progress.painter import painter
 from .progress.place import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+
+    from typing_extensions import Self
 
     from ._choice import Choice
     from ._inputs import Inputs
@@ -280,7 +283,36 @@ class ProgressExecutor(Executor):
         asked = self._checked(fn, iterables, Asked(chunksize, buffersize, ordered, total, desc, errors))
         self._open_crew()
         bell = Bell()
-        return results(self._run(fn, inputs_of(iterables), asked, partial(Run, bell=bell)), bell, deadline)
+        return results_of(self._run(fn, inputs_of(iterables), asked, partial(Run, bell=bell)), bell, deadline)
+
+    def amap(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        total: int | None = None,
+        desc: str | None = None,
+        errors: Literal["raise", "collect"] = "raise",
+    ) -> AsyncIterator[T]:
+        """Return an asynchronous iterator over what ``map`` gives: ``async for value in executor.amap(fn, items)``.
+
+        It takes what ``map`` takes, and asynchronous iterables. It needs a running asyncio event loop, blocks neither that nor
+        another thread while it waits, and begins when the first result is asked for. The loop's own thread pulls the iterables,
+        only as far ahead as a window reaches: one that blocks blocks the loop. Leaving the loop, or cancelling its task, drops
+        what has not started. A shutdown breaks off what has not been pulled: the reader then meets a RuntimeError.
+
+        Raises:
+            TypeError, SettingError, NotPicklable, RuntimeError: as ``map`` does; the last two with the first result, as the
+                RuntimeError where there is no event loop.
+        """
+        from ._amap import results
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = self._checked(fn, iterables, Asked(chunksize, buffersize, ordered, total, desc, errors))
+        return results(lambda inputs, make: self._run(fn, inputs, asked, make), iterables, deadline)
 
     def _checked(self, fn: Callable[..., T], iterables: tuple[Any, ...], asked: Asked) -> Asked:
         """Return what a run was asked for, completed from the settings. Raises as ``map`` does."""
@@ -430,6 +462,20 @@ class ProgressExecutor(Executor):
             raise
         self._end_now()
         return None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        """As ``__exit__``, but the event loop goes on meanwhile, and an error drops what has not started. A cancel means: now."""
+        from ._amap import wait_apart
+
+        if exc_type is not None and not issubclass(exc_type, Exception):
+            self.kill_workers()
+        elif exc_type is None and self._crew is not None:
+            self._crew.finish_runs()  # what this thread has given to ``map``, it pulls
+        await wait_apart(partial(self.shutdown, wait=True, cancel_futures=exc_type is not None), self.kill_workers)
+        leave_sigterm()  # the thread that waited could not
 
     def _end_now(self) -> None:
         # Ctrl-C means: now.

@@ -169,14 +169,15 @@ def inputs_of(iterables: tuple[Iterable[Any], ...]) -> Inputs:
     Raises:
         TypeError: one of them is not iterable.
     """
-    known = [_taken_now(iterable) for iterable in iterables]
+    known = [taken_now(iterable) for iterable in iterables]
     if all(sequence is not None for sequence in known):
         return Sliced(known)
     # What is taken now keeps its place beside what is iterated.
     return Pulled([iterable if taken is None else taken for iterable, taken in zip(iterables, known, strict=True)])
 
 
-def _taken_now(iterable: Any) -> Any:
+def taken_now(iterable: Any) -> Any:
+    """Return what a sequence or collection of a builtin type has at the call; None: it is something else, to be iterated."""
     kind = type(iterable)
     if kind in _AS_THEY_ARE:
         return iterable
