@@ -1,9 +1,10 @@
-"""Runs single tests of the interpreter's own ``test.test_concurrent_futures`` against poolbar's classes, or the stdlib's.
+"""Runs single tests of the interpreter's own executors and pools against poolbar's classes, or the stdlib's.
 
     python stdlib_suite.py list
     python stdlib_suite.py run poolbar MODULE CLASS METHOD
 
-The suite is imported from the interpreter that runs this, with the names in ``concurrent.futures`` replaced; the scripts
+The suite, ``test.test_concurrent_futures`` and what ``stdlib_pools`` takes from ``test._test_multiprocessing``, is imported from
+the interpreter that runs this, with the names in ``concurrent.futures`` and ``multiprocessing.pool`` replaced; the scripts
 that it starts in interpreters of their own get the import replaced in their text. The process classes are crossed with
 poolbar's own context, its default, and loky's too.
 """
@@ -11,6 +12,7 @@ poolbar's own context, its default, and loky's too.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -18,25 +20,32 @@ import unittest
 from typing import Any
 
 PACKAGE = "test.test_concurrent_futures"
+POOLS = "test._test_multiprocessing"
 
 
 def modules() -> list[str]:
-    """Return the names of the suite's modules: one up to Python 3.11, a package of them later."""
+    """Return the names of the suite's modules: of executors one up to Python 3.11, a package of them later. Some have none."""
+    pools = ["stdlib_pools"] if importlib.util.find_spec(POOLS) else []
+    if not importlib.util.find_spec(PACKAGE):
+        return pools
     package = importlib.import_module(PACKAGE)
     if not hasattr(package, "__path__"):
-        return [PACKAGE]
+        return [PACKAGE, *pools]
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [f"{PACKAGE}.{name}" for name in names if name.startswith("test_")]
+    return [*(f"{PACKAGE}.{name}" for name in names if name.startswith("test_")), *pools]
 
 
 def replace_executors() -> None:
     """Put poolbar's classes in the place of the stdlib's, before the suite takes hold of them."""
     import concurrent.futures
+    import multiprocessing.pool
 
     import poolbar
 
     concurrent.futures.ProcessPoolExecutor = poolbar.ProcessPoolExecutor  # type: ignore[misc,assignment]
     concurrent.futures.ThreadPoolExecutor = poolbar.ThreadPoolExecutor  # type: ignore[misc,assignment]
+    multiprocessing.pool.Pool = poolbar.Pool  # type: ignore[misc,assignment]
+    multiprocessing.pool.ThreadPool = poolbar.ThreadPool  # type: ignore[misc,assignment]
     from test.support import script_helper
 
     original = script_helper.assert_python_ok
@@ -62,7 +71,7 @@ def classes(module: Any) -> dict[str, type[unittest.TestCase]]:
         if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__
     }
     for name, cls in list(found.items()):
-        if "PoolSpawn" in name and hasattr(cls, "ctx"):
+        if "PoolSpawn" in name and hasattr(cls, "ctx"):  # those of pools are there
             for context in ("loky", "poolbar"):
                 other = name.replace("Spawn", context.capitalize())
                 found[other] = type(other, (cls,), {"ctx": context, "get_context": _context, "__module__": module.__name__})

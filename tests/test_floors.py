@@ -27,6 +27,7 @@ FLOORS = [
     {"inside", "_batching", "_choice", "_nature", "_settings", "_thread_safe"},
     {"workers", "progress"},
     {
+        "_amap",
         "_backlog",
         "_batch",
         "_calls",
@@ -35,6 +36,7 @@ FLOORS = [
         "_exit",
         "_failures",
         "_function",
+        "_gathering",
         "_hands",
         "_inputs",
         "_interrupts",
@@ -43,10 +45,11 @@ FLOORS = [
         "_map",
         "_memory",
         "_options",
+        "_reading",
         "_shown",
         "_supply",
     },
-    {"_executor", "_presets"},
+    {"_executor", "_presets", "pool"},
     {"__init__"},
     {"__main__", "_info"},
 ]

@@ -1,7 +1,7 @@
 """poolbar: run Python work in parallel and see it happen.
 
-A drop-in for ``concurrent.futures``: change the import, and the program shows progress, takes its inputs lazily, runs tiny
-tasks in batches that size themselves, and survives a dead worker.
+A drop-in for ``concurrent.futures`` and ``multiprocessing.Pool``: change the import, and the program shows progress, takes its
+inputs lazily, runs tiny tasks in batches that size themselves, and survives a dead worker.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ._presets import ThreadPoolExecutor as ThreadPoolExecutor
     from ._thread_safe import thread_safe as thread_safe
     from .inside.bars import report as report
+    from .pool import Pool as Pool
+    from .pool import ThreadPool as ThreadPool
     from .progress import Event as Event
     from .progress import Progress as Progress
     from .progress import Reporter as Reporter
@@ -49,6 +51,8 @@ _PLACES = {
     "ProgressExecutor": "poolbar._executor",
     "ProcessPoolExecutor": "poolbar._presets",
     "ThreadPoolExecutor": "poolbar._presets",
+    "Pool": "poolbar.pool",
+    "ThreadPool": "poolbar.pool",
     "shutdown_warm_workers": "poolbar._executor",
     "thread_safe": "poolbar._thread_safe",
     "report": "poolbar.inside.bars",

@@ -32,6 +32,9 @@ LOOK_UP_SECONDS = 0.5
 KILL_PERIOD_SECONDS, LONGEST_KILL_PERIOD_SECONDS = 0.001, 0.020
 """How often who kills a task looks what has become of it."""
 
+STOP_SECONDS = 1.0
+"""A crew that is stopped has this time to let go of its workers; then all are killed, those that are just starting too."""
+
 LOST_SECONDS = 1.0
 """On its way from one lane to another, a task is nowhere to be seen for microseconds, not so long."""
 
@@ -135,8 +138,8 @@ class Crew:
             self._runs = {other for other in self._runs if not other.is_finished()}
             self._runs.add(run)
 
-    def _finish_runs(self) -> None:
-        # In this thread, which pulls what iterators have left to give.
+    def finish_runs(self) -> None:
+        """Pull in this thread what iterators given to ``map`` have left to give."""
         with self.backlog.lock:
             runs, self._runs = self._runs, set()
         for run in runs:
@@ -145,18 +148,19 @@ class Crew:
     def finish(self, *, wait: bool, cancel: bool) -> None:
         """Take no more tasks; let lanes end when all is done."""
         if not cancel:
-            self._finish_runs()
-        self._close()
+            self.finish_runs()
+        self.close()
         if cancel:
             self.backlog.cancel_all(spare_the_first=True)
         else:
-            self._finish_runs()  # those that came meanwhile
+            self.finish_runs()  # those that came meanwhile
         if not self.lanes:
             self.all_ended()
         if wait and not self._is_callback():
             self.join()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take no more tasks; what was asked for goes on."""
         self.backlog.close()
         for lane in list(self.lanes):
             # All of them: a Ctrl-C may have come just when somebody had taken one off the idle list.
@@ -184,17 +188,22 @@ class Crew:
 
     def join(self) -> None:
         """Wait for all lanes, also for those that are started meanwhile: for tasks that come back."""
-        while True:
-            with self.backlog.lock:  # no lane is being started just now
-                lanes = [lane for lane in self.lanes if not lane.is_current()]
-            alive = next((lane for lane in lanes if not lane.has_ended), None)
-            if alive is None:
-                break
-            # Not by the thread's own join: interrupted, it takes a thread that runs for one that has ended (Python 3.8 to 3.12).
-            if alive.at_end.acquire(timeout=LOOK_UP_SECONDS):
-                alive.at_end.release()  # for whoever else waits
-        for lane in lanes:
-            lane.thread.join(LOOK_UP_SECONDS)  # it is at its last line
+        while not self._have_ended_in(LOOK_UP_SECONDS):
+            pass
+        for lane in list(self.lanes):
+            if not lane.is_current():
+                lane.thread.join(LOOK_UP_SECONDS)  # it is at its last line
+
+    def _have_ended_in(self, seconds: float) -> bool:
+        """Tell whether all other lanes have ended; if not, wait for one of them, for so long."""
+        with self.backlog.lock:  # no lane is being started just now
+            alive = next((lane for lane in self.lanes if not (lane.is_current() or lane.has_ended)), None)
+        if alive is None:
+            return True
+        # Not by the thread's own join: interrupted, it takes a thread that runs for one that has ended (Python 3.8 to 3.12).
+        if alive.at_end.acquire(timeout=seconds):
+            alive.at_end.release()  # for whoever else waits
+        return False
 
     def kill_task(self, future: Future[Any]) -> bool:
         """End a submitted task, whatever it does; wait until it is cancelled. False: it ended by itself.
@@ -233,10 +242,30 @@ class Crew:
             for lane in list(self.lanes):
                 lane.end_run(run)
 
+    def stop(self) -> None:
+        """Cancel what waits and end what runs in processes. Workers that have nothing to do are kept for the next executor."""
+        self.close()
+        self.backlog.cancel_all(spare_the_first=False)
+        deadline = time.monotonic() + STOP_SECONDS
+        pause = KILL_PERIOD_SECONDS
+        self._end_batches()
+        while not (self._is_callback() or self._have_ended_in(pause)):
+            if time.monotonic() > deadline:
+                self.kill(hard=True)
+                break
+            self._end_batches()  # a lane may have taken one before it was closed
+            pause = min(2 * pause, LONGEST_KILL_PERIOD_SECONDS)
+        for tally in self.tallies:
+            tally.close()
+
+    def _end_batches(self) -> None:
+        for lane in list(self.lanes):
+            lane.end_batch()
+
     def kill(self, *, hard: bool) -> None:
         """Cancel what waits and kill the workers."""
         self.is_forced = True
-        self._close()
+        self.close()
         self.backlog.cancel_all(spare_the_first=False)
         spares = [worker for supply in self.supplies.values() for worker in supply.spares]
         for worker in [*[lane.worker for lane in list(self.lanes)], *spares]:

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _crew
@@ -19,8 +20,10 @@ from ._function import Functions, name_of
 from ._inputs import inputs_of
 from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._judge import AutoJudge, FixedJudge
-from ._map import Run
+from ._map import Asked, Run
 from ._options import options
+from ._reading import Bell
+from ._reading import results as results_of
 from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
 from .inside.pickling import seal
@@ -33,13 +36,17 @@ from .workers.blocks import Blocks
 from .workers.shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+
+    from typing_extensions import Self
 
     from ._choice import Choice
+    from ._inputs import Inputs
     from ._judge import Judge
     from .progress import Reporter
 
 T = TypeVar("T")
+RunT = TypeVar("RunT", bound=Run)
 
 _numbers = itertools.count()
 
@@ -277,27 +284,67 @@ class ProgressExecutor(Executor):
             NotPicklable: ``fn`` cannot be pickled.
             RuntimeError: the executor was shut down, or the module of ``fn`` is still being imported.
         """
-        chunksize = self._options.chunksize if chunksize is None else resolve("chunksize", chunksize)
-        buffersize = self._options.buffersize if buffersize is None else resolve("buffersize", buffersize)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = self._checked(fn, iterables, Asked(chunksize, buffersize, ordered, total, desc, errors))
+        self._open_crew()
+        bell = Bell()
+        return results_of(self._run(fn, inputs_of(iterables), asked, partial(Run, bell=bell)), bell, deadline)
+
+    def amap(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        total: int | None = None,
+        desc: str | None = None,
+        errors: Literal["raise", "collect"] = "raise",
+    ) -> AsyncIterator[T]:
+        """Return an asynchronous iterator over what ``map`` gives: ``async for value in executor.amap(fn, items)``.
+
+        It takes what ``map`` takes, and asynchronous iterables. It needs a running asyncio event loop, blocks neither that nor
+        another thread while it waits, and begins when the first result is asked for. The loop's own thread pulls the iterables,
+        only as far ahead as a window reaches: one that blocks blocks the loop. Leaving the loop, or cancelling its task, drops
+        what has not started. A shutdown breaks off what has not been pulled: the reader then meets a RuntimeError.
+
+        Raises:
+            TypeError, SettingError, NotPicklable, RuntimeError: as ``map`` does; the last two with the first result, as the
+                RuntimeError where there is no event loop.
+        """
+        from ._amap import results
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = self._checked(fn, iterables, Asked(chunksize, buffersize, ordered, total, desc, errors))
+        return results(lambda inputs, make: self._run(fn, inputs, asked, make), iterables, deadline)
+
+    def _checked(self, fn: Callable[..., T], iterables: tuple[Any, ...], asked: Asked) -> Asked:
+        """Return what a run was asked for, completed from the settings. Raises as ``map`` does."""
+        chunksize = self._options.chunksize if asked.chunksize is None else resolve("chunksize", asked.chunksize)
+        buffersize = self._options.buffersize if asked.buffersize is None else resolve("buffersize", asked.buffersize)
         if not iterables:
             raise TypeError("map() takes at least one iterable")
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {fn!r}")
-        if errors not in ("raise", "collect"):  # it may be of any type
-            raise SettingError(f"errors must be 'raise' or 'collect', not {errors!r}")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if asked.errors not in ("raise", "collect"):  # it may be of any type
+            raise SettingError(f"errors must be 'raise' or 'collect', not {asked.errors!r}")
+        desc = self._options.desc if asked.desc is None else asked.desc
+        return asked._replace(chunksize=chunksize, buffersize=buffersize, desc=desc)
+
+    def _run(self, fn: Callable[..., T], inputs: Inputs, asked: Asked, make: Callable[..., RunT]) -> RunT:
+        """Start a run. Raises as ``map`` does."""
         crew = self._open_crew()
-        inputs = inputs_of(iterables)
         crew.judge.look()
         function = self._functions.get_for_run(fn)
-        if chunksize is not None:
-            function = function.in_batches_of(chunksize)
+        if asked.chunksize is not None:
+            function = function.in_batches_of(asked.chunksize)
         length = inputs.length()
-        tally = self._new_tally(crew, total if length is None else length, self._options.desc if desc is None else desc)
-        failures = Failures(function.name) if errors == "collect" else None
-        run = Run(
-            crew.backlog, function, inputs, tally, ordered=ordered, buffersize=buffersize, failures=failures, stop=crew.end_run
-        )
+        tally = self._new_tally(crew, asked.total if length is None else length, asked.desc)
+        run = make(
+            crew.backlog, function, inputs, tally, ordered=asked.ordered, buffersize=asked.buffersize,
+            failures=Failures(function.name) if asked.errors == "collect" else None, stop=crew.end_run,
+        )  # fmt: skip
         crew.keep(run)
         try:
             is_open = run.start()
@@ -307,7 +354,7 @@ class ProgressExecutor(Executor):
         if not is_open:
             run.leave()
             raise self._refusal()
-        return run.results(deadline)
+        return run
 
     def share(self, obj: T) -> Shared[T]:
         """Return what stands for one large object that many tasks have: a task that gets it as an argument gets the object.
@@ -415,6 +462,21 @@ class ProgressExecutor(Executor):
             self._crew.kill(hard=hard)
             self._tally.close_when_done()
 
+    def _close(self) -> None:
+        """Take no more tasks; wait for nothing, and pull nothing from iterators: their readers do."""
+        with self._making:
+            self._is_shut = True
+        if self._crew is not None:
+            self._crew.close()
+
+    def _stop(self) -> None:
+        """Cancel what waits, end what runs in processes, and wait for what cannot be ended."""
+        with interrupts_held_off():
+            self._close()
+            if self._crew is not None:
+                self._crew.stop()
+            self.shutdown(wait=True, cancel_futures=True)
+
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
         try:
             if exc_type is None or not issubclass(exc_type, KeyboardInterrupt):
@@ -425,6 +487,20 @@ class ProgressExecutor(Executor):
             raise
         self._end_now()
         return None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        """As ``__exit__``, but the event loop goes on meanwhile, and an error drops what has not started. A cancel means: now."""
+        from ._amap import wait_apart
+
+        if exc_type is not None and not issubclass(exc_type, Exception):
+            self.kill_workers()
+        elif exc_type is None and self._crew is not None:
+            self._crew.finish_runs()  # what this thread has given to ``map``, it pulls
+        await wait_apart(partial(self.shutdown, wait=True, cancel_futures=exc_type is not None), self.kill_workers)
+        leave_sigterm()  # the thread that waited could not
 
     def _end_now(self) -> None:
         # Ctrl-C means: now.

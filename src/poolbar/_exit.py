@@ -14,11 +14,16 @@ from ._interrupts import interrupts_held_off, set_handler
 from .progress.painter import painter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
 SIGTERM_SECONDS = 0.5
 """How long SIGTERM waits for the bars to be closed; the workers end with this process in any case."""
+
+
+before_exit: list[Callable[[], None]] = []
+"""What is called at the interpreter's exit before all that was asked for is run."""
 
 
 class State:
@@ -60,6 +65,9 @@ def _at_exit() -> None:
 
 
 def _end_all(*, at_once: bool) -> None:
+    if not at_once:
+        for act in before_exit:
+            act()
     _crew.finish_all(at_once=at_once)
     painter.rest()
     shelf = _shelf()

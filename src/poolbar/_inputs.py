@@ -73,11 +73,13 @@ class Sliced:
 
     def take(self, count: int) -> list[Any]:
         """Slice the next items."""
-        begin = self._taken
-        self._taken = end = begin + count
-        if self.starred:
-            return list(zip(*[sequence[begin:end] for sequence in self._sequences], strict=True))
-        return list(self._sequences[0][begin:end])
+        begin, end = self._taken, self._taken + count
+        slices = [sequence[begin:end] for sequence in self._sequences]
+        self._taken = end
+        return list(self._joined(slices))
+
+    def _joined(self, slices: list[Any]) -> Iterable[Any]:
+        return zip(*slices, strict=True) if self.starred else slices[0]
 
     def length(self) -> int:
         """Return how many items there are in all."""
@@ -87,7 +89,20 @@ class Sliced:
         """Do nothing: all is there already."""
 
     def drop(self) -> None:
-        """Do nothing: nothing of the user's runs on."""
+        """Let go of the sequences, if all was taken: else a lane may be taking it."""
+        if self._taken == self._length:
+            self._sequences = [() for _ in self._sequences]
+
+
+class Rows(Sliced):
+    """A sequence of tuples, each with all the arguments of a call."""
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        super().__init__([rows])
+        self.starred = True
+
+    def _joined(self, slices: list[Any]) -> Iterable[Any]:
+        return slices[0]  # type: ignore[no-any-return]
 
 
 class Pulled:
@@ -154,14 +169,15 @@ def inputs_of(iterables: tuple[Iterable[Any], ...]) -> Inputs:
     Raises:
         TypeError: one of them is not iterable.
     """
-    known = [_taken_now(iterable) for iterable in iterables]
+    known = [taken_now(iterable) for iterable in iterables]
     if all(sequence is not None for sequence in known):
         return Sliced(known)
     # What is taken now keeps its place beside what is iterated.
     return Pulled([iterable if taken is None else taken for iterable, taken in zip(iterables, known, strict=True)])
 
 
-def _taken_now(iterable: Any) -> Any:
+def taken_now(iterable: Any) -> Any:
+    """Return what a sequence or collection of a builtin type has at the call; None: it is something else, to be iterated."""
     kind = type(iterable)
     if kind in _AS_THEY_ARE:
         return iterable

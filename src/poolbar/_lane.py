@@ -161,8 +161,19 @@ class Lane:
 
     def end_run(self, run: Run) -> None:
         """End what runs here of a run. From any thread."""
-        batch, worker = self.batch, self.worker
-        if batch is not None and worker is not None and batch.source is run:
+        batch = self.batch
+        if batch is not None and batch.source is run:
+            self._end_batch(batch)
+
+    def end_batch(self) -> None:
+        """End what runs here. From any thread."""
+        batch = self.batch
+        if batch is not None:
+            self._end_batch(batch)
+
+    def _end_batch(self, batch: Batch) -> None:
+        worker = self.worker
+        if worker is not None:
             worker.end_batch(batch)
 
     # --- Sink

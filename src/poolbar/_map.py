@@ -1,23 +1,22 @@
-"""A run of map, from both ends: lanes take its tasks and deliver outcomes, the caller reads the results.
+"""A run of map, from both ends: lanes take its tasks and deliver outcomes, a reader polls for these (see ``_reading``).
 
     caller's thread                                     lanes
-    pull ──▶ inputs (a window of them) ──take──▶ batches in flight ──▶ chunks (unread outcomes) ──▶ next()
+    pull ──▶ inputs (a window of them) ──take──▶ batches in flight ──▶ chunks (unread outcomes) ──▶ poll()
                      ▲                                  │
                      └── returned ◀── not started ──────┘
 
 What is not taken is guarded by the backlog's lock; chunks and counts by the run's own ``_lock``. Where both are
-held, the backlog's comes first. The caller waits for ``_bell``, a lock that lanes and the backlog release. A Condition would do,
-were it not for Ctrl-C: a signal in the middle of its Python code leaves it locked.
+held, the backlog's comes first. A reader that has found nothing is told by the run's bell when to look again.
 """
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections import deque
 from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import _messages as messages
 from ._batch import Batch, Returned
@@ -26,7 +25,7 @@ from .inside.pickling import unseal
 from .workers.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Iterator
 
     from ._backlog import Backlog
     from ._failures import Failures
@@ -46,11 +45,19 @@ WIDEST_WINDOW = 400_000
 SLOW_PULL_SECONDS = 0.002
 """What an iterator took this long to give is handed to the lanes at once."""
 
-LOOK_UP_SECONDS = 0.5
-"""The caller's waits last this long at most, one after the other."""
-
 WIDEST_STRIDE = 1024
 """Items pulled in one go from an iterator that is not slow."""
+
+
+class Asked(NamedTuple):
+    """What a run was asked for: see ``ProgressExecutor.map``."""
+
+    chunksize: int | None = None
+    buffersize: int | None = None
+    ordered: bool = True
+    total: int | None = None
+    desc: str | None = None
+    errors: str = "raise"
 
 
 class Chunk(NamedTuple):
@@ -64,6 +71,21 @@ class Chunk(NamedTuple):
     size: int  # in bytes, as pickled
 
 
+class Nothing(enum.Enum):
+    """Why a reader finds no outcomes."""
+
+    YET = "the bell will ring"
+    OVER = "all have been read"
+    WIDER = "more is to be pulled first: a worker has nothing to do"
+
+
+class Bell(Protocol):
+    """Calls the reader of a run."""
+
+    def ring(self) -> None:
+        """Have the reader look again. Called with the run's lock held, by any thread: it must neither wait nor raise."""
+
+
 class Run:
     """The tasks of one ``map``."""
 
@@ -74,6 +96,7 @@ class Run:
         inputs: Inputs,
         tally: Tally,
         *,
+        bell: Bell,
         ordered: bool,
         buffersize: int | None,
         failures: Failures | None,
@@ -88,7 +111,7 @@ class Run:
         self._ordered = ordered
         self._buffersize = buffersize
         self._stop = stop  # ends tasks of the run that have started
-        self._failures = failures  # where errors are values; None: the first one read is raised
+        self.failures = failures  # where errors are values; None: the first one read is raised
         self.blocks = Blocks(keep=True)
         # guarded by the backlog's lock
         self._returned = Returned()
@@ -96,8 +119,7 @@ class Run:
         self._tries: dict[tuple[int, bool], int] = {}  # of tasks whose worker died: started or not, how often
         # guarded by _lock
         self._lock = threading.Lock()
-        self._bell = threading.Lock()  # held, but for a moment after a ring
-        self._bell.acquire()
+        self._bell = bell
         self._is_waited_for = False
         self._in_order: dict[int, Chunk] = {}
         self._as_they_came: deque[Chunk] = deque()
@@ -210,8 +232,8 @@ class Run:
 
     def failed(self, batch: Batch, error: BaseException) -> None:
         """Take the error of the next task."""
-        if self._failures is not None:
-            self._failures.note(error, batch.start + batch.done, batch.next_call)
+        if self.failures is not None:
+            self.failures.note(error, batch.start + batch.done, batch.next_call)
         self._deliver(Chunk(batch.start + batch.done, 1, [], False, error, 0))
 
     def _deliver(self, chunk: Chunk) -> None:
@@ -238,14 +260,14 @@ class Run:
             if self._backlog.closed:
                 return False
             self._backlog.put_run(self)
-        self._top_up()
+        self.top_up()
         return True
 
     def pull_the_rest(self) -> None:
         """Pull all that is left: nobody will read it, or the executor shuts down."""
         self._unbounded = True
-        self._offer()
-        while not (self._inputs.exhausted or self.cancelled):
+        self.offer()
+        while not (self._inputs.exhausted or self.cancelled or self._end is not None):
             self._pull(self._stride)
 
     def _pull(self, count: int) -> None:
@@ -261,15 +283,17 @@ class Run:
                 inputs.pull(count)
             finally:
                 self.is_pulling = False
-                self._offer()
+                self.offer()
             if self._inputs.exhausted:
                 self.tally.set_total(inputs.pulled)
 
-    def _offer(self) -> None:
+    def offer(self) -> None:
+        """Let lanes see that tasks have become available."""
         with self._backlog.lock:
             self._backlog.came(self)
 
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Return how many more items the window has room for."""
         if self._buffersize is not None:
             return self._read + self._buffersize - self._inputs.pulled
         if self._unread_bytes > UNREAD_BYTES:
@@ -277,8 +301,9 @@ class Run:
         self._window = max(self._window, WINDOW_BATCHES * self._backlog.most_lanes(self.function) * self.function.pace.last)
         return self._read + self._window - self._inputs.pulled
 
-    def _top_up(self) -> None:
-        while not self._inputs.exhausted and (room := self._room()) > 0:
+    def top_up(self) -> None:
+        """Pull what the window has room for."""
+        while not self._inputs.exhausted and (room := self.room()) > 0:
             began = time.perf_counter()
             self._pull(min(room, self._stride))
             if time.perf_counter() - began > SLOW_PULL_SECONDS:
@@ -288,20 +313,27 @@ class Run:
             else:
                 self._stride = min(self._stride * 2, WIDEST_STRIDE)
 
-    def _next_chunk(self, deadline: float | None) -> Chunk | None:
-        while True:
-            self._top_up()
-            with self._lock:
-                chunk = self._pop()
-                is_over = chunk is None and self._is_over()
-                self._is_waited_for = not (chunk is not None or is_over or (self._hungry and self._widen()))
-            if chunk is not None:
-                self._account(chunk)
-                return chunk
-            if is_over:
-                return None
-            if self._is_waited_for:
-                self._wait(deadline)
+    def poll(self) -> Chunk | Nothing:
+        """Return the next outcomes, or why there are none.
+
+        Raises:
+            CancelledError: the rest was dropped.
+            BrokenProcessPool: no worker can run the rest.
+        """
+        with self._lock:
+            chunk = self._pop()
+            if chunk is None:
+                nothing = self._why_nothing()
+                self._is_waited_for = nothing is Nothing.YET
+                return nothing
+            self._is_waited_for = False
+        self._account(chunk)
+        return chunk
+
+    def _why_nothing(self) -> Nothing:
+        if self._is_over():
+            return Nothing.OVER
+        return Nothing.WIDER if self._hungry and self._widen() else Nothing.YET
 
     def _widen(self) -> bool:
         # A worker has nothing to do while the caller waits for one that is slow: ask for more than a window, in bounds.
@@ -312,23 +344,11 @@ class Run:
         self._window = wider
         return True
 
-    def _wait(self, deadline: float | None) -> None:
-        # Not for ever: a Ctrl-C that comes just before the wait begins is acted on when it ends.
-        seconds = LOOK_UP_SECONDS
-        if deadline is not None:
-            seconds = min(seconds, deadline - time.monotonic())
-            if seconds <= 0:
-                raise FutureTimeoutError
-        self._bell.acquire(timeout=seconds)
-
     def _ring(self) -> None:
         # The lock is held.
         if self._is_waited_for:
             self._is_waited_for = False
-            try:
-                self._bell.release()
-            except RuntimeError:
-                pass  # it has been rung already, and nobody was there any more
+            self._bell.ring()
 
     def _pop(self) -> Chunk | None:
         if self._ordered:
@@ -354,84 +374,70 @@ class Run:
         if self._buffersize is None:
             self._read += chunk.tasks
         if was_full:
-            self._offer()
+            self.offer()
 
-    def _read_one(self) -> None:
+    def read_one(self) -> None:
+        """Note that the reader has taken one more of a chunk's outcomes."""
         if self._buffersize is not None:  # else all of a chunk counts as read when it is taken
             self._read += 1
-            self._top_up()
-            self._offer()
+            self.top_up()
+            self.offer()
 
-    def _load(self, value: Any, pickled: bool) -> Any:
-        self._read_one()
+    def load(self, value: Any, pickled: bool) -> Any:
+        """Return what the reader gets for a value of a chunk, its error where errors are values."""
+        self.read_one()
         if pickled:
             try:
                 return unseal(value)
             except BaseException as problem:
                 error = did_not_unpickle("result", self.function.name, problem)
-            if self._failures is None:
+            if self.failures is None:
                 raise error
-            self._failures.note(error, self._read, lambda: self.function.name)
+            self.failures.note(error, self._read, lambda: self.function.name)
             return error
         return value
 
-    def _await_chunk(self, deadline: float | None) -> Chunk | None:
-        try:
-            return self._next_chunk(deadline)
-        except KeyboardInterrupt:
-            # The run is over. What it has started would keep workers from what the user does next, in a notebook or a REPL.
-            self.cancelled = True
-            self._stop(self)
-            raise
+    def values(self, chunk: Chunk) -> Iterator[Any]:
+        """Return an iterator over what the reader gets of a chunk. Its error is raised, unless errors are values."""
+        _, _, values, pickled, error, _ = chunk
+        del chunk
+        if error is not None and self.failures is None:
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame through its traceback
+        if error is not None:
+            self.read_one()
+            yield error
+        values.reverse()
+        while values:
+            yield self.load(values.pop(), pickled)
 
-    def results(self, deadline: float | None) -> Generator[Any, None, None]:
-        """Return the iterator over the results; it keeps no reference to them."""
-        generator = self._results(deadline)
-        next(generator)  # into its ``try``: from here on, dropping it is noticed
-        return generator
+    @property
+    def is_read_one_by_one(self) -> bool:
+        """Whether the window moves with each value that the reader takes, not with each chunk."""
+        return self._buffersize is not None
 
-    def _results(self, deadline: float | None) -> Generator[Any, None, None]:
-        is_read = False
-        try:
-            yield
-            is_read = True
-            while (chunk := self._await_chunk(deadline)) is not None:
-                _, _, values, pickled, error, _ = chunk
-                del chunk
-                if error is not None and self._failures is not None:
-                    self._read_one()
-                    yield error
-                elif error is not None:
-                    try:
-                        raise error
-                    finally:
-                        del error  # it refers to this frame through its traceback
-                values.reverse()
-                take = values.pop
-                if pickled or self._buffersize is not None:
-                    while values:
-                        yield self._load(take(), pickled)
-                else:
-                    while values:
-                        yield take()
-            if self._failures is not None:
-                self.tally.close()  # the bar first
-                self._failures.tell(self._inputs.pulled)
-            if self._inputs.error is not None:
-                raise self._inputs.error
-        finally:
-            if is_read:
-                self.leave()
-            else:
-                self.drop_unread()
+    def finish(self) -> None:
+        """Do what follows the last outcome: tell what failed, raise what the user's iterator raised."""
+        if self.failures is not None:
+            self.tally.close()  # the bar first
+            self.failures.tell(self._inputs.pulled)
+        if self._inputs.error is not None:
+            raise self._inputs.error
+
+    def stop(self) -> None:
+        """End the run, with what it has started in worker processes."""
+        self.cancelled = True
+        self._stop(self)
 
     def leave(self) -> None:
         """Let go of the run: what has not started is not started. May run in any thread, in the garbage collector too."""
         is_complete = self._is_all_read()
         self.cancelled = True
         self._forget_results()
+        self._inputs.drop()
         if not is_complete:
-            self._inputs.drop()
             self._backlog.nudge()
         self.tally.close()
 
