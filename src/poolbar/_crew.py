@@ -96,10 +96,10 @@ class Crew:
         if self.is_forced:  # set before that look
             worker.kill(hard=True)
 
-    def end_spares(self) -> None:
-        """End the workers that no lane has taken."""
+    def end_supplies(self) -> None:
+        """End the workers that no lane has taken, and what all were made with."""
         for supply in self.supplies.values():
-            supply.end_spares()
+            supply.end()
 
     def start_failed(self, error: WorkerFailed, began: float) -> bool:
         """Note that a worker did not start, which ``began`` to at that time. True: the executor is broken."""
@@ -147,7 +147,7 @@ class Crew:
         else:
             self._finish_runs()  # those that came meanwhile
         if not self.lanes:
-            self.end_spares()
+            self.end_supplies()
         if wait and not self._is_callback():
             self.join()
 

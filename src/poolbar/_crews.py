@@ -47,6 +47,7 @@ def _processes(asked: Options, workers: int, at_once: bool) -> Supply:
         tasks_per_worker=asked.max_tasks_per_child,
         memory=None if asked.worker_memory_mb is None else Memory(asked.worker_memory_mb),
         spares=maker.forked() if at_once and asked.method == "fork" else None,
+        at_end=maker.end,
     )
 
 
@@ -71,7 +72,15 @@ class _ProcessMaker:
         asked = self._asked
         idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
         context = context_of(asked.start_method)
-        return Plan(context, asked.initializer, asked.initargs, self._workers, idle_seconds, asked.task_timeout, asked.relay)
+        call, arguments, limit = asked.initializer, asked.initargs, asked.task_timeout
+        return Plan(context, call, arguments, self._workers, idle_seconds, limit, asked.relay, asked.preload)
+
+    def end(self) -> None:
+        """Give back what workers are made with."""
+        with self._lock:
+            plan = self._plan
+        if plan is not None:
+            plan.end()
 
     def make(self) -> Worker:
         from .workers.process import ProcessWorker, warm_worker

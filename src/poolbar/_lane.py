@@ -77,7 +77,7 @@ class Lane:
                 self.worker.end(spent=self._crew.is_forced)
                 self.worker = None  # only now: until it has ended, it can be killed
             if is_last:
-                self._crew.end_spares()
+                self._crew.end_supplies()
 
     def _work(self) -> None:
         while True:

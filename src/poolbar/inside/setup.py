@@ -63,3 +63,4 @@ class Setup(NamedTuple):
     flags: Flags
     main: Main
     levels: Levels | None  # of the parent's loggers; None: nothing is relayed
+    preload: tuple[str, ...] = ()  # modules, imported before anything else is run

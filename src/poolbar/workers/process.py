@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._errors import TaskTimeout, text_of
+from .._settings import OWN
 from ..inside.channel import pipe, widen
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
@@ -68,7 +69,7 @@ class ProcessWorker(PipedWorker):
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
             path = self._connect(tasks_in, outcomes_out, control_in)
             self._tasks.on_stuck = self.end_stuck
-            setup = Setup(path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
+            setup = Setup(path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels, plan.preload)
             try:
                 self.process = plan.process((tasks, outcomes, control, starting.life()), setup)
                 self.process.start()
@@ -79,9 +80,20 @@ class ProcessWorker(PipedWorker):
             finally:
                 for end in (tasks, outcomes, control):
                     end.close()
-        self.pid = self.process.pid
+        self.pid = self._await_pid(self.process)
         if self._order is not None:
             send_signal(self.process, self._order)
+
+    def _await_pid(self, process: BaseProcess) -> int | None:
+        # A template bears it when it has imported all. Not under the lock: others need no template.
+        if self.plan.method == OWN:
+            started: Any = process
+            try:
+                started._popen.await_pid()
+            except OSError:
+                self._bury()
+                raise
+        return process.pid
 
     def start(self) -> None:
         """Start the process unless ``launch`` has, and wait until its initializer has run. A warm one is ready."""
