@@ -40,7 +40,15 @@ def total(count):
     import numpy
     return int(numpy.arange(count).sum())
 """
-WITH_NUMPY = "        assert {results} == [3] * {tasks}"
+NUMPY = "        assert len(list(pool.map(sleeping.total, [3] * {workers}, chunksize=1))) == {workers}"
+SECOND = """
+import time
+for turn in range(2):
+    began = time.perf_counter()
+    with Pool({workers}, **more) as pool:
+        assert pool.submit(abs, -1).result() == 1
+print(1e3 * (time.perf_counter() - began))
+"""
 
 
 def seconds(place: Path, head: str, workers: int, body: str, **variables: str) -> float:
@@ -65,6 +73,29 @@ def compare(place: Path, rounds: int, workers: int, body: str) -> None:
         print(f"| {name} | {statistics.median(found):.0f} | {ratio:.2f} |")
 
 
+def preload(place: Path, rounds: int) -> None:
+    """Print what preloading numpy does for the results of 2 and of 8 workers that use it."""
+    head = CONTENDERS["poolbar"]
+    for workers in (2, 8):
+        taken: dict[str, list[float]] = {"": [], "numpy": []}
+        for _ in range(rounds):
+            for names, found in taken.items():
+                found.append(1e3 * seconds(place, head, workers, NUMPY.format(workers=workers), POOLBAR_PRELOAD=names))
+        without, with_it = (statistics.median(found) for found in taken.values())
+        ratio = statistics.median(one / other for one, other in zip(taken["numpy"], taken[""], strict=True))
+        print(f"| {workers} tasks with numpy on a pool of {workers} | {without:.0f} | {with_it:.0f} | {ratio:.2f} |")
+
+
+def warm(rounds: int) -> None:
+    """Print how long the second pool of a program takes to its first result."""
+    text = f"{CONTENDERS['poolbar']}\n{SECOND.format(workers=2)}"
+    environment = {**os.environ, "POOLBAR_PROGRESS": "off"}
+    told = [
+        subprocess.run([sys.executable, "-c", text], stdout=-1, text=True, check=True, env=environment) for _ in range(rounds)
+    ]
+    print(f"\nA second pool, with warm workers: {statistics.median(float(done.stdout) for done in told):.1f} ms")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
@@ -76,6 +107,9 @@ def main() -> None:
             print(f"\n| {what} | ms | ratio to {REFERENCE} |\n|---|---|---|")
             seconds(place, CONTENDERS["poolbar"], workers, body.format(workers=workers))  # whatever is compiled now is not again
             compare(place, rounds, workers, body)
+        print("\n| whole scripts | ms | with POOLBAR_PRELOAD=numpy | ratio |\n|---|---|---|---|")
+        preload(place, rounds)
+    warm(rounds)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ GOOD: dict[str, st.SearchStrategy[tuple[Any, str, Any]]] = {
     "retries": st.tuples(st.integers(0, 9), st.integers(0, 9).map(str)).map(lambda t: (*t, int(t[1]))),
     "task_timeout": (above := st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)).map(lambda t: (t[0], repr(t[1]), t[1]))),
     "worker_memory_mb": above,
+    "preload": st.just((("json", "a.b"), "numpy, a.b", ("numpy", "a.b"))),
     "desc": st.tuples(st.text(), st.text(min_size=1)).map(lambda t: (*t, t[1])),
 }
 

@@ -102,10 +102,10 @@ class Crew:
             worker.kill(hard=True)
 
     def all_ended(self) -> None:
-        """End the workers that no lane has taken; free what tasks have shared, if there will be none any more."""
+        """End the workers that no lane has taken, and what all were made with; free what tasks have shared."""
         for supply in self.supplies.values():
-            supply.end_spares()
-        if self.backlog.closed:
+            supply.end()
+        if self.backlog.closed:  # else there may be more
             for shared in list(self.shared):
                 shared.free()
 

@@ -47,6 +47,7 @@ def _processes(asked: Options, workers: int, at_once: bool) -> Supply:
         tasks_per_worker=asked.max_tasks_per_child,
         memory=None if asked.worker_memory_mb is None else Memory(asked.worker_memory_mb),
         spares=maker.forked() if at_once and asked.method == "fork" else None,
+        at_end=maker.end,
     )
 
 
@@ -54,6 +55,13 @@ class _ProcessMaker:
     """Makes worker processes, all from one plan. ``_lock`` is held while that is made (50 ms), by the first who needs it."""
 
     def __init__(self, asked: Options, workers: int) -> None:
+        # It has a lock that is held during forks: loaded while one waits for a lane, it would let go of what it does not hold.
+        import concurrent.futures.thread  # noqa: F401
+
+        from .workers import starting  # threads as workers have no use for it
+
+        # Lanes import under its lock: a fork of the user's waits, for its child must not find a module half imported, for ever.
+        self._starts = starting
         self._asked = asked
         self._workers = workers
         self._lock = threading.Lock()
@@ -62,7 +70,8 @@ class _ProcessMaker:
     def plan(self) -> Plan:
         with self._lock:
             if self._plan is None:
-                self._plan = self._made()
+                with self._starts.starting:
+                    self._plan = self._made()
             return self._plan
 
     def _made(self) -> Plan:
@@ -71,10 +80,19 @@ class _ProcessMaker:
         asked = self._asked
         idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
         context = context_of(asked.start_method)
-        return Plan(context, asked.initializer, asked.initargs, self._workers, idle_seconds, asked.task_timeout, asked.relay)
+        call, arguments, limit = asked.initializer, asked.initargs, asked.task_timeout
+        return Plan(context, call, arguments, self._workers, idle_seconds, limit, asked.relay, asked.preload)
+
+    def end(self) -> None:
+        """Give back what workers are made with."""
+        with self._lock:
+            plan = self._plan
+        if plan is not None:
+            plan.end()
 
     def make(self) -> Worker:
-        from .workers.process import ProcessWorker, warm_worker
+        with self._starts.starting:
+            from .workers.process import ProcessWorker, warm_worker
 
         plan = self.plan()
         return warm_worker(plan) or ProcessWorker(plan)

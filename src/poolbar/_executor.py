@@ -36,7 +36,7 @@ from .workers.blocks import Blocks
 from .workers.shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -75,6 +75,8 @@ class ProgressExecutor(Executor):
         unit: what the bar counts.
         tqdm_options: further keywords for tqdm.
         idle_seconds: how long idle worker processes are kept for the next executor; 0: not at all.
+        preload: names of modules that worker processes have imported before their first task. With the default start method one
+            process imports them, and workers are forks of it.
         retries: how often a task is tried again, alone, whose worker died or that ran out of time.
         task_timeout: seconds that a task may run, from its own start in the worker; then its worker process is replaced and
             it fails with TaskTimeout.
@@ -104,6 +106,7 @@ class ProgressExecutor(Executor):
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
         idle_seconds: float | None = None,
+        preload: Sequence[str] | str | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
         worker_memory_mb: float | None = None,

@@ -15,7 +15,7 @@ RESET = 1
 
 # worker -> parent
 READY = 10
-INITIALIZER_FAILED = 11
+REFUSED = 11
 VALUES = 12
 PICKLED = 13
 FAILED = 14
@@ -73,12 +73,11 @@ class Ready(NamedTuple):
     pid: int
 
 
-class InitializerFailed(NamedTuple):
-    """The initializer raised: the worker ends."""
+class Refused(NamedTuple):
+    """The initializer raised, or a module to be preloaded did: no task can run here, and the worker ends."""
 
     kind: int
     text: str
-    traceback: str
 
 
 class Values(NamedTuple):

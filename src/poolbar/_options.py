@@ -21,7 +21,7 @@ OLDEST_WITH_INTERPRETERS = (3, 14)
 
 LIMITS = ("task_timeout", "worker_memory_mb")
 
-SETTINGS = ("max_workers", "backend", "thread_safe", "progress", "relay", "desc", "idle_seconds", "retries", *LIMITS)
+SETTINGS = ("max_workers", "backend", "thread_safe", "progress", "relay", "desc", "idle_seconds", "retries", "preload", *LIMITS)
 
 
 LEAST_FOR_WAITING, PROCESSES_PER_CPU, MOST_PROCESSES = 8, 2, 61
@@ -45,6 +45,7 @@ class Options(NamedTuple):
     tqdm_options: dict[str, Any]
     idle_seconds: float
     retries: int
+    preload: tuple[str, ...]  # modules
     task_timeout: float | None
     worker_memory_mb: float | None
     chunksize: int | None
@@ -128,6 +129,7 @@ def options(fixed_kind: str | None, asked: dict[str, Any]) -> Options:
         # A class whose workers are threads is not made for these, and the variable is meant for others.
         if found[name] == float("inf") or fixed_kind == "thread":
             found[name] = None
+    found["preload"] = found["preload"] or ()
     made = Options(
         **found,
         start_method=_checked_context(asked["mp_context"]),

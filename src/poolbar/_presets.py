@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._executor import ProgressExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .progress import Reporter
 
@@ -31,6 +31,7 @@ class ProcessPoolExecutor(ProgressExecutor):
         unit: str = "task",
         tqdm_options: dict[str, Any] | None = None,
         idle_seconds: float | None = None,
+        preload: Sequence[str] | str | None = None,
         retries: int | None = None,
         task_timeout: float | None = None,
         worker_memory_mb: float | None = None,
@@ -38,7 +39,7 @@ class ProcessPoolExecutor(ProgressExecutor):
         super().__init__(
             max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child,
             progress=progress, relay=relay, desc=desc, unit=unit, tqdm_options=tqdm_options, idle_seconds=idle_seconds,
-            retries=retries, task_timeout=task_timeout, worker_memory_mb=worker_memory_mb,
+            retries=retries, preload=preload, task_timeout=task_timeout, worker_memory_mb=worker_memory_mb,
         )  # fmt: skip
 
 

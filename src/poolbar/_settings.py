@@ -100,6 +100,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _modules(value: Any) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (value.split(",") if isinstance(value, str) else value))
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError
+    return names
+
+
 _FROM_TEXT: dict[Callable[[Any], Any], Callable[[str], Any]] = {
     _positive: int,
     _count: int,
@@ -178,6 +185,11 @@ TABLE = (
         "worker_memory_mb", "POOLBAR_WORKER_MEMORY_MB", None, _above_zero, "a number of megabytes greater than 0",
         "megabytes, more than 0 (inf: no limit)",
         "A worker process that has grown by more than this since its first task is replaced between tasks. Default: never.",
+    ),
+    Setting(
+        "preload", "POOLBAR_PRELOAD", None, _modules, "names of modules", "names of modules, separated by commas",
+        "Modules that worker processes have imported before their first task. With `mp_context=poolbar` one process imports "
+        "them, and workers are forks of it; else each worker does. Default: none.",
     ),
     Setting("desc", "POOLBAR_DESC", None, _text, "a text", "a text", "What stands before the bar."),
 )  # fmt: skip

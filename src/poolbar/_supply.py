@@ -21,6 +21,7 @@ class Supply:
         tasks_per_worker: after so many a worker is replaced; None: never.
         memory: tells when a worker has outgrown its memory; None: nobody asked for that.
         spares: workers that were started ahead of their lanes.
+        at_end: called when there are no lanes any more; there may be others later.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Supply:
         tasks_per_worker: int | None = None,
         memory: Memory | None = None,
         spares: list[Worker] | None = None,
+        at_end: Callable[[], None] | None = None,
     ) -> None:
         self._make = make
         self.most = most
@@ -39,6 +41,7 @@ class Supply:
         self._most_tasks = 1 if one_at_a_time else tasks_per_worker
         self._memory = memory
         self.spares = spares or []
+        self._at_end = at_end
 
     def new_worker(self) -> Worker:
         """Return a worker for a lane; it may have been started already."""
@@ -47,10 +50,12 @@ class Supply:
         except IndexError:
             return self._make()
 
-    def end_spares(self) -> None:
-        """End the workers that no lane has taken."""
+    def end(self) -> None:
+        """End the workers that no lane has taken, and what all were made with."""
         while self.spares:
             self.spares.pop().end(spent=True)
+        if self._at_end is not None:
+            self._at_end()
 
     def first_limit(self) -> int | None:
         """Return how many tasks at most a new worker's first batch has; None: as many as fit."""

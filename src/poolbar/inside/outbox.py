@@ -290,11 +290,11 @@ class Outbox:
         self.events.listen(False)
         self._send(messages.Ready(messages.READY, pid))
 
-    def initializer_failed(self, error: BaseException) -> None:
-        """Say that the initializer raised."""
+    def refuse(self, what: str, error: BaseException) -> None:
+        """Say that no task can run here: ``what`` has raised."""
         self.end_lines()
         self.events.flush()
-        self._send(messages.InitializerFailed(messages.INITIALIZER_FAILED, _summary(error), _traceback_text(error, 0)))
+        self._send(messages.Refused(messages.REFUSED, f"{what} {_summary(error)}"))
 
     def give_back(self, number: int, count: int) -> None:
         """Say that the last tasks of a batch will not be started here. Called by the control thread."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
+from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,19 @@ class Server:
         Side.main_by_value = setup.main.by_value
         if setup.main.empty:
             start_main()
+        for name in setup.preload:
+            try:
+                import_module(name)
+            except BaseException as error:  # it may raise anything
+                self.outbox.refuse("preload (POOLBAR_PRELOAD) has a module that cannot be imported, " + repr(name), error)
+                return False
         if setup.initializer is not None:
             self.ledger.initialize()
             try:
                 setup.initializer.run()
             except BaseException as error:
                 _report(error)
-                self.outbox.initializer_failed(error)
+                self.outbox.refuse("its initializer raised", error)
                 return False
         self.outbox.ready(os.getpid())
         return True

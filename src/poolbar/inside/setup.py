@@ -71,3 +71,4 @@ class Setup(NamedTuple):
     flags: Flags
     main: Main
     levels: Levels | None  # of the parent's loggers; None: nothing is relayed
+    preload: tuple[str, ...] = ()  # modules, imported before anything else is run

@@ -1,7 +1,8 @@
 """Worker processes started in our own way, on POSIX: a new Python that imports nothing but what a worker needs.
 
 As under loky's start method, nothing of the parent's memory is inherited and ``__main__`` is not run again. Neither side imports
-loky, which takes 50 ms on each; a worker does not even import multiprocessing.
+loky, which takes 50 ms on each; a worker does not even import multiprocessing. Where modules are to be preloaded, workers are
+forks of a process that has done that (inside/template.py).
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.resource_tracker import getfd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..inside.boot import Origin
+from ..inside.boot import Origin, Passed
 from ..inside.channel import OwnEnd, pipe
 from ..inside.pickling import dumps
 from ..inside.setup import Initializer
+from . import starting
 from .flags import flag_arguments
 
 if TYPE_CHECKING:
     from ..inside.setup import Setup
+    from .template import Birth, Template
 
 CAN_START = os.name == "posix" and not getattr(sys, "frozen", False)
 """A frozen program's executable takes no ``-c``."""
 
 _COMMAND = """
 import marshal, sys
-boot = open(int(sys.argv[2]), 'rb')
+descriptors = list(map(int, sys.argv[2].split(',')))
+boot = open(descriptors[0], 'rb')
 sys.path[:] = marshal.load(boot)
-from poolbar.inside.boot import main
-main(boot)
+from poolbar.inside.{} import main
+main(boot, descriptors)
 """  # until the path is here, only what is built in can be imported
 
 
@@ -49,7 +53,8 @@ class Start(NamedTuple):
 
     ends: tuple[Any, Any, Any, Any]  # of pipes: tasks, outcomes, control, life
     setup: Setup
-    environment: dict[str, str]  # beside this process's own
+    environment: dict[str, str]
+    template: Template | None  # of which it is to be a fork
 
 
 class PoolbarProcess(BaseProcess):
@@ -66,19 +71,38 @@ class PoolbarProcess(BaseProcess):
         return _Child(process)
 
 
+def new_python(module: str, passed: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start an interpreter that calls ``main`` of a module of the island.
+
+    Args:
+        module: its name.
+        passed: the descriptors that it gets; from the first it reads ``path_here()``, and what ``main`` asks for.
+        environment: its own.
+    """
+    numbers = ",".join(map(str, passed))
+    run = subprocess.Popen(
+        [spawn.get_executable(), *flag_arguments(), "-c", _COMMAND.format(module), "poolbar", numbers],
+        stdin=subprocess.DEVNULL,
+        pass_fds=passed,
+        env=environment,
+        restore_signals=False,
+    )
+    starting.interpreters.add(run)
+    return run
+
+
 class _Carrier:
     """Takes along what travels only while a process is started: multiprocessing's locks, queues and connections."""
 
-    def __init__(self) -> None:
-        from multiprocessing.popen_spawn_posix import _DupFd  # as which workers unpickle it
+    DupFd = Passed
 
-        self.DupFd = _DupFd
-        self.descriptors: list[int] = []
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
 
     def duplicate_for_child(self, descriptor: int) -> int:
-        """Have a descriptor passed on under its number."""
-        self.descriptors.append(descriptor)
-        return descriptor
+        """Have a descriptor passed on; return its place."""
+        self._descriptors.append(descriptor)
+        return len(self._descriptors) - 1
 
     def sealed(self, setup: Setup) -> Setup:
         """Return the setup with the initializer's call pickled."""
@@ -101,37 +125,42 @@ class _Child:
     method = "poolbar"
 
     def __init__(self, process: PoolbarProcess) -> None:
-        ends, setup, environment = process.own_start
+        ends, setup, environment, template = process.own_start
         del process.own_start
-        descriptors = [end.fileno() for end in ends]
-        more: list[int] = []
-        if setup.initializer is not None and setup.initializer.sealed is None:
-            carrier = _Carrier()
-            setup = carrier.sealed(setup)
-            more = carrier.descriptors
         self._sentinel_end, alive = pipe()
         boot, boot_in = pipe()
-        tracker = _tracker()
-        origin = _origin(process, descriptors, alive.fileno(), tracker)
+        tracker = getfd()
+        assert tracker is not None  # it runs now
+        passed = [boot.fileno(), alive.fileno(), tracker, *(end.fileno() for end in ends)]
+        if setup.initializer is not None and setup.initializer.sealed is None:
+            setup = _Carrier(passed).sealed(setup)
+        told = marshal.dumps(path_here())
+        self._run: subprocess.Popen[bytes] | Birth
         try:
-            self._run = subprocess.Popen(
-                [spawn.get_executable(), *flag_arguments(), "-c", _COMMAND, "poolbar-worker", str(boot.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[boot.fileno(), alive.fileno(), tracker, *descriptors, *more],
-                env={**os.environ, **environment},
-                restore_signals=False,
-            )
+            if template is None:
+                self._run = new_python("boot", passed, environment)
+            else:
+                self._run = template.bear(passed)
+                told += marshal.dumps((directory_here(), environment))
         finally:
             boot.close()
             alive.close()
-        self.pid = self._run.pid
         self.sentinel = self._sentinel_end.fileno()
-        _write(boot_in, marshal.dumps(_path()) + dumps(origin) + dumps(setup))
+        write(boot_in, told + dumps(_origin(process)) + dumps(setup))
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None: a template has not borne it yet."""
+        return self._run.pid
 
     @property
     def returncode(self) -> int | None:
         """The exit code, negative for a signal; None: it runs, or nobody has looked."""
         return self._run.returncode
+
+    def await_pid(self) -> int:
+        """Wait until the process is there; return its number. Raises OSError: it will never be."""
+        return self._run.pid if isinstance(self._run, subprocess.Popen) else self._run.await_pid()
 
     def poll(self) -> int | None:
         """Return the exit code; None: it runs."""
@@ -157,17 +186,10 @@ class _Child:
         self._sentinel_end.close()
 
 
-def _tracker() -> int:
-    descriptor = getfd()
-    assert descriptor is not None  # it runs now
-    return descriptor
-
-
-def _origin(process: PoolbarProcess, ends: list[int], sentinel: int, tracker: int) -> Origin:
+def _origin(process: PoolbarProcess) -> Origin:
     told: Any = multiprocessing.process
     own = multiprocessing.process.current_process()
     level = None if util._logger is None else util._logger.getEffectiveLevel()  # type: ignore[attr-defined]
-    tasks, outcomes, control, life = ends
     return Origin(
         process.name,
         process._identity,
@@ -175,24 +197,31 @@ def _origin(process: PoolbarProcess, ends: list[int], sentinel: int, tracker: in
         told.ORIGINAL_DIR,
         bytes(own.authkey),
         (own.name, os.getpid()),
-        tracker,
         level,
         bool(util._log_to_stderr),  # type: ignore[attr-defined]
-        (tasks, outcomes, control, life),
-        sentinel,
     )
 
 
-def _path() -> list[str]:
+def path_here() -> list[str]:
+    """Return sys.path as it means the same in another process."""
     told: Any = multiprocessing.process
     return [str(place) if place != "" else told.ORIGINAL_DIR or "" for place in sys.path]
 
 
-def _write(end: OwnEnd, data: bytes) -> None:
+def directory_here() -> str:
+    """Return the working directory; empty where there is none any more."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def write(end: OwnEnd, data: bytes) -> None:
+    """Write all of it, and close the end."""
     try:
         with open(end.fileno(), "wb", closefd=False) as file:
             file.write(data)
     except BrokenPipeError:
-        pass  # it is dead already: its pipe to the lane has ended too, and the lane tells of it
+        pass  # the reader is dead already: its other pipes have ended too, and who waits for these tells of it
     finally:
         end.close()

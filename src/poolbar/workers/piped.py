@@ -69,9 +69,9 @@ class PipedWorker(ABC):
         """
         while (message := loads(self._outcomes.receive()))[0] == messages.EVENTS:
             relayed.deliver(message[1], None)
-        if message[0] == messages.INITIALIZER_FAILED:
+        if message[0] == messages.REFUSED:
             self._bury()
-            raise WorkerFailed(f"its initializer raised {message[1]}", final=True)
+            raise WorkerFailed(message[1], final=True)
         self._remove_places()
         self._usable = True
 

@@ -10,15 +10,18 @@ from .._settings import BY_VALUE, OWN
 from ..inside.pickling import dumps
 from ..inside.process import serve
 from ..inside.setup import Flags, Initializer, Main
+from . import starting
 from .cpus import cpu_count
 from .flags import flag_variables
 from .relayed import levels
+from .warm import shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
     from ..inside.setup import Setup
+    from .template import Template
 
 LIMITS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -56,6 +59,7 @@ class Plan:
         task_timeout: seconds that a task may take; None: as long as it likes.
         levels: of this process's loggers, for what is logged in the worker; None: nothing is relayed.
         flags: of this interpreter, where the worker has them by its environment.
+        preload: modules that workers have imported before they run anything.
         key: workers of plans with equal keys can stand in for each other; None: these are not kept.
     """
 
@@ -68,10 +72,13 @@ class Plan:
         idle_seconds: float,
         task_timeout: float | None = None,
         relay: bool = False,
+        preload: tuple[str, ...] = (),
     ) -> None:
         self.context = context
         self.task_timeout = task_timeout
         self.levels = levels() if relay else None
+        self.preload = preload
+        self._template: Template | None = None  # of which workers are forks; ``starting`` is held while it is looked at
         self.method = context.get_start_method()
         self.main = Main(by_value=self.method in BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
@@ -105,6 +112,7 @@ class Plan:
             sealed,
             told,
             tuple(self.limits.items()),
+            self.preload,
             dict(os.environ),
             os.getcwd(),
             tuple(sys.path),
@@ -136,12 +144,36 @@ class Plan:
         if self.method == OWN:
             from .own import PoolbarProcess, Start
 
-            return PoolbarProcess(Start(ends, setup, self.limits))
+            environment = {**os.environ, **self.limits}
+            return PoolbarProcess(Start(ends, setup, environment, self._living_template(environment)))
         made: Any = self.context.Process(target=serve, args=(*ends, setup))
         if self.method.startswith("loky"):
             made.env = {**self.limits, **self._flag_variables}
         process: BaseProcess = made
         return process
+
+    def _living_template(self, environment: dict[str, str]) -> Template | None:
+        if not self.preload:
+            return None
+        from .template import Template
+
+        if self._template is None and self.key is not None:
+            self._template = shelf.take((Template, self.key))
+        if self._template is not None and not self._template.is_alive():
+            self._template.retire()
+            self._template = None
+        if self._template is None:
+            self._template = Template(self.preload, environment)
+        return self._template
+
+    def end(self) -> None:
+        """Give back what workers are made with: there are none any more, and none will be made."""
+        with starting.starting:
+            template, self._template = self._template, None
+        if template is not None and not (
+            self.key is not None and shelf.put((type(template), self.key), template, self.idle_seconds)
+        ):
+            template.retire()
 
 
 def _thread_limits(workers: int) -> dict[str, str]:

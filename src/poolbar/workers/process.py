@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._errors import TaskTimeout, text_of
+from .._settings import OWN
 from ..inside.channel import pipe, widen
 from ..inside.setup import Setup
 from . import WorkerFailed, starting
@@ -68,7 +69,7 @@ class ProcessWorker(PipedWorker):
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
             paths = self._connect(tasks_in, outcomes_out, control_in)
             self._tasks.on_stuck = self.end_stuck
-            setup = Setup(paths, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
+            setup = Setup(paths, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels, plan.preload)
             try:
                 self.process = plan.process((tasks, outcomes, control, starting.life()), setup)
                 self.process.start()
@@ -79,9 +80,20 @@ class ProcessWorker(PipedWorker):
             finally:
                 for end in (tasks, outcomes, control):
                     end.close()
-        self.pid = self.process.pid
+        self.pid = self._await_pid(self.process)
         if self._order is not None:
             send_signal(self.process, self._order)
+
+    def _await_pid(self, process: BaseProcess) -> int | None:
+        # A template bears it when it has imported all. Not under the lock: others need no template.
+        if self.plan.method == OWN:
+            started: Any = process
+            try:
+                started._popen.await_pid()
+            except OSError:
+                self._bury()
+                raise
+        return process.pid
 
     def start(self) -> None:
         """Start the process unless ``launch`` has, and wait until its initializer has run. A warm one is ready."""
@@ -96,7 +108,8 @@ class ProcessWorker(PipedWorker):
         # Loaded here, while the process starts, rather than before, which would take 8 ms, or when one has died: that may be too
         # late. By then the program may have given up its rights; and modules that are run while Python ends by a Ctrl-C
         # make it forget that it does.
-        from .remote_errors import describe_exit
+        with starting.starting:  # no fork of the user's finds it half imported
+            from .remote_errors import describe_exit
 
         try:
             self._await_ready()

@@ -14,6 +14,8 @@ from ..inside.channel import pipe
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+    from socket import socket
+    from subprocess import Popen
 
     from ..inside.channel import OwnEnd
 
@@ -22,10 +24,13 @@ starting = threading.RLock()
 far ends of another's pipes, and multiprocessing's list of children is not made for several threads. A fork of the user's
 waits for it too: its child must not find the locks of multiprocessing's trackers held. Reentrant: workers may fork."""
 
-parent_ends: weakref.WeakSet[Connection[Any, Any] | OwnEnd] = weakref.WeakSet()
+parent_ends: weakref.WeakSet[Connection[Any, Any] | OwnEnd | socket] = weakref.WeakSet()
 """Were these held open in a fork of this process, a worker would not see its parent die."""
 
 processes: weakref.WeakSet[BaseProcess] = weakref.WeakSet()
+
+interpreters: weakref.WeakSet[Popen[bytes]] = weakref.WeakSet()
+"""What runs in our workers' processes and templates, as subprocess knows it."""
 
 _life: list[Any] = []
 
@@ -52,6 +57,8 @@ def _after_fork_in_child() -> None:
     for end in list(parent_ends):
         end.close()
     _life.clear()
+    for run in list(interpreters):
+        run.returncode = 0  # they are the parent's: this process must not warn that they still run, nor wait for them
     # At this child's exit multiprocessing would join its parent's children, and fail.
     multiprocessing.process._children.difference_update(processes)  # type: ignore[attr-defined]
 
