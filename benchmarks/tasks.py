@@ -68,3 +68,38 @@ def count_down(number):
     while number:
         number -= 1
     return number
+
+
+def timed(seconds):
+    """Sleep, or compute for about as long where the number is negative; return how long it really took."""
+    began = time.perf_counter()
+    if seconds > 0:
+        time.sleep(seconds)
+    elif seconds < 0:
+        count_down(int(-seconds * STEPS_A_SECOND))
+    return time.perf_counter() - began
+
+
+STEPS_A_SECOND = 25_000_000  # about; what a task really took is measured
+
+
+def size_and(blob, x):
+    """Return how large the object is that is bound to this function, and the argument."""
+    return len(blob), x
+
+
+def array_in(array):
+    """Return what is in a large array, as a short number: one element of each page of memory."""
+    return float(array[::512].sum())
+
+
+def array_out(number):
+    """Return a large array of a number."""
+    import numpy as np
+
+    return np.full(1_000_000, float(number))
+
+
+def array_both(array):
+    """Return another array of the same size."""
+    return array + 1.0
