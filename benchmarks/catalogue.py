@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stage import Stage
     from workloads import Measured
 
+FEW_SUBMITS = tuple(name for name in ONE_SPAWN if name in SUBMITS)
 BOUNDS = ("limit", "threads")  # threads move nothing between processes
 
 
@@ -47,14 +48,15 @@ TAIL = workloads.heavy_tail()
 
 WORKLOADS: dict[str, Workload] = {
     "round_trip": Workload(
-        one("round_trip", "round trip of one submit", "us", "low"), (*SUBMITS, "threads"), workloads.round_trip, BOUNDS
+        one("round_trip", "round trip of one submit", "us", "low", ">= 1.7 x stdlib, 3.3 x loky"),
+        (*SUBMITS, "threads"), workloads.round_trip, BOUNDS,
     ),
     "round_trip_one_cpu": Workload(
         one("round_trip_one_cpu", "the same, all on one CPU", "us", "low"),
         (*SUBMITS, "threads"), workloads.round_trip_one_cpu, BOUNDS, 3,
     ),
     "burst": Workload(
-        one("burst", "burst: 20,000 submits, then all results", "tasks/s", "high", ">= 10 x stdlib"),
+        one("burst", "burst: 20,000 submits, then all results", "tasks/s", "high", ">= 10 x stdlib, 12 x loky"),
         (*SUBMITS, "threads"), workloads.burst, BOUNDS,
     ),
     "completed": Workload(
@@ -62,7 +64,7 @@ WORKLOADS: dict[str, Workload] = {
         (*EXECUTORS, "threads"), workloads.completed, BOUNDS, 3,
     ),
     **both_ways(
-        Figure("map", "map of 200,000 no-ops", "tasks/s", "high", ">= 10 x stdlib"), 1000, workloads.mapped, MAPS
+        Figure("map", "map of 200,000 no-ops", "tasks/s", "high", ">= 100 x stdlib"), 1000, workloads.mapped, MAPS
     ),
     **both_ways(
         Figure("map_bar", "map of 200,000 no-ops with a bar", "tasks/s", "high", ">= 10 x stdlib"),
@@ -71,6 +73,7 @@ WORKLOADS: dict[str, Workload] = {
     "endless": Workload(
         (
             Figure("endless_first", "endless generator: time to the first result", "ms", "low"),
+            Figure("endless_pulled", "endless generator: taken from it when the first result came", "inputs", "low"),
             Figure("endless_memory", "endless generator: growth of the parent (1 at least)", "MB", "low"),
         ),
         STREAMS, workloads.endless, rounds=3,
@@ -81,7 +84,7 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "heavy_submit": Workload(
         one("heavy_submit", "the same by 400 submits", "s", "low", ">= 10 x stdlib"),
-        tuple(name for name in ONE_SPAWN if name in SUBMITS), partial(workloads.heavy, key="heavy_submit"), rounds=3,
+        FEW_SUBMITS, partial(workloads.heavy, key="heavy_submit"), rounds=3,
     ),
     "arrays_in": Workload(
         one("arrays_in", "24 arrays of 8 MB in", "GB/s", "high", ">= 3 x stdlib, 1.5 x joblib"),
@@ -103,14 +106,16 @@ WORKLOADS: dict[str, Workload] = {
         Figure("tail_cpu", "the same, computing", "x", "low", "<= 1.1"), 1, _makespan([-value for value in TAIL]), rounds=3
     ),
     **both_ways(
-        Figure("fast_slow", "10,000 x 5 us, then 16 x 50 ms: makespan / list schedule", "x", "low"), 4, _makespan(FAST + SLOW)
+        Figure("fast_slow", "10,000 x 5 us, then 16 x 50 ms: makespan / list schedule", "x", "low"),
+        4, _makespan(FAST + SLOW), rounds=3,
     ),
     **both_ways(
-        Figure("slow_fast", "16 x 50 ms, then 10,000 x 5 us: makespan / list schedule", "x", "low"), 4, _makespan(SLOW + FAST)
+        Figure("slow_fast", "16 x 50 ms, then 10,000 x 5 us: makespan / list schedule", "x", "low"),
+        4, _makespan(SLOW + FAST), rounds=3,
     ),
     **both_ways(Figure("small_maps", "500 maps of 8 no-ops", "us/map", "low"), 4, workloads.small_maps),
     "naps": Workload(
-        one("naps", "100 naps of 20 ms, as many workers as by default", "tasks/s", "high"),
+        one("naps", "60 naps of 20 ms, as many workers as by default", "tasks/s", "high"),
         ("poolbar", "poolbar, threads allowed", "stdlib fork", "loky", "pebble", "Pool", "threads"),
         workloads.naps, ("limit", "poolbar, threads allowed"), 3,
     ),
@@ -126,13 +131,14 @@ WORKLOADS: dict[str, Workload] = {
             Figure("workers_cost", "cost per submit with 32 workers", "us", "low"),
             Figure("workers_trip", "round trip with 32 workers", "us", "low"),
         ),
-        SUBMITS, workloads.many_workers, rounds=3,
+        FEW_SUBMITS, workloads.many_workers, rounds=2,
     ),
     "tasks": Workload(
-        one("tasks_growth", "growth: cost per submit of 80,000 / of 5,000", "x", "low", "flat"), SUBMITS, workloads.many_tasks, rounds=2
+        one("tasks_growth", "growth: cost per submit of 80,000 / of 5,000", "x", "low", "flat"),
+        FEW_SUBMITS, workloads.many_tasks, rounds=2,
     ),
     "mapped": Workload(
         one("mapped_growth", "growth: cost per task of a map of 500,000 / of 5,000", "x", "low", "flat"),
-        MAPS, workloads.many_mapped, rounds=2,
+        ONE_SPAWN, workloads.many_mapped, rounds=2,
     ),
 }  # fmt: skip

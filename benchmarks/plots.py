@@ -95,7 +95,7 @@ def _bar(bar: Bar, scale: Scale, top: float) -> list[str]:
     kind = ("ahead" if bar.ratio.median >= 1 else "behind") + (" tuned" if bar.tuned else "")
     middle = top + ROW / 2
     return [
-        text(LABELS - 10, middle + 4, bar.name, "", "end"),
+        text(LABELS - 10, middle + 4, *(("with the peers' best arguments", "faint") if bar.tuned else (bar.name, "")), "end"),
         f'<rect class="{kind}" x="{left}" y="{top + 4}" width="{max(1.0, round(right - left, 1))}" height="{ROW - 8}"/>',
         line(scale.at(bar.ratio.low), middle, scale.at(bar.ratio.high), middle, "spread"),
         text(LABELS + PLOT + 12, middle + 4, bar.note, "faint"),

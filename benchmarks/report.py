@@ -43,7 +43,7 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
         for figure in workload.figures:
             figures = {
                 name: [NEVER if value is None else value for value in values]
-                for name, values in measured["figures"][figure.key].items()
+                for name, values in measured["figures"].get(figure.key, {}).items()
             }
             limits = figures.pop("limit", None)
             limit = (LIMITS[key][0], statistics.median(limits)) if limits and FIGURES.get(key, key) == figure.key else None
@@ -67,7 +67,7 @@ def in_markdown(results: dict[str, Any]) -> str:
 
 def _main_table(rows: list[Line]) -> str:
     text = [
-        "| workload | unit | poolbar | best peer | ahead of it (rounds) | ahead of stdlib | others (ahead of them) | limit | asked |",
+        "| workload | unit | poolbar | best peer | ahead of it (rounds) | of stdlib | others (ahead of them) | limit | asked |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     text += [f"| {' | '.join(_cells(row))} |" for row in rows]
@@ -123,7 +123,8 @@ def _made_with(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     quick = " A quick run: fewer rounds, smaller sizes." if machine["quick"] else ""
     absent = "".join(f" {name}: {why}." for name, why in machine["absent"].items())
-    return f"Python {machine['python']}, {machine['cpus']} CPUs, {machine['system']}; {versions}.{quick}{absent}"
+    others = f" Between the rows, others used {machine['others']:.0%} of the CPUs."
+    return f"Python {machine['python']}, {machine['cpus']} CPUs, {machine['system']}; {versions}.{quick}{absent}{others}"
 
 
 def _short_table(results: dict[str, Any]) -> str:
@@ -188,6 +189,8 @@ def _median_curve(rounds: list[list[list[float]]]) -> list[tuple[float, float]]:
 
 def between(page: Path, marker: str, text: str) -> None:
     """Put text between two markers of a page."""
-    head, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- {marker} -->")
-    tail = rest.partition(f"<!-- /{marker} -->")[2]
+    head, opened, rest = page.read_text(encoding="utf-8").partition(f"<!-- {marker} -->")
+    _, closed, tail = rest.partition(f"<!-- /{marker} -->")
+    if not (opened and closed):
+        raise ValueError(f"no marker {marker} in {page}")
     page.write_text(f"{head}<!-- {marker} -->\n{text}\n<!-- /{marker} -->{tail}", encoding="utf-8")

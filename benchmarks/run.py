@@ -5,10 +5,10 @@
     python benchmarks/run.py --write         table and plots into benchmarks/README.md and README.md, figures into results.json
     python benchmarks/run.py --only burst    rows whose key contains a word (with --write: the others stay as they were)
     python benchmarks/run.py --rounds 9      instead of 2 to 5
-    python benchmarks/run.py --quick         less of everything, and not the rows of poolbar alone
+    python benchmarks/run.py --quick         one round, less in it, default arguments alone, and not the rows of poolbar alone
     python benchmarks/run.py --again         measures nothing: tables and plots of results.json
 
-A row's figure is the median of its rounds, its ratio the median of the rounds' ratios. Machines differ and are noisy: read ratios.
+A row's figure is the median of its rounds, its ratio the median of the rounds' ratios. Machines are noisy: read ratios.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])  # workers start anew
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])  # workers start anew
 
 import report
 from catalogue import WORKLOADS
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workloads import Workload
 
 LIMIT_SECONDS = 90  # of a contender in a round
+HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 
 
@@ -79,7 +80,7 @@ class Table:
         return {"figures": figures, "errors": errors, "curves": curves}
 
     def _rounds(self, workload: Workload) -> int:
-        return self.rounds or (min(2, workload.rounds) if self.quick else workload.rounds)
+        return self.rounds or (1 if self.quick else workload.rounds)
 
     def _start(self, name: str) -> bool:
         if name not in self.hosts and name not in self.absent:
@@ -96,8 +97,24 @@ class Table:
             host.close()
 
 
-def machine(absent: dict[str, str], quick: bool) -> dict[str, Any]:
-    """Return what the figures were measured with."""
+def busy() -> float:
+    """Return what share of the CPUs others use while the contenders wait for their turn; 0 where the system does not tell."""
+    stat = Path("/proc/stat")
+
+    def idle_and_all() -> tuple[int, int]:
+        ticks = [int(field) for field in stat.read_text().splitlines()[0].split()[1:]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+    if not stat.exists():
+        return 0.0
+    idle, everything = idle_and_all()
+    time.sleep(0.2)
+    idle_then, everything_then = idle_and_all()
+    return 1 - (idle_then - idle) / max(1, everything_then - everything)
+
+
+def machine(absent: dict[str, str], quick: bool, others: list[float]) -> dict[str, Any]:
+    """Return what the figures were measured with, and beside what."""
     versions = {}
     for name in ("loky", "joblib", "mpire", "pebble", "tqdm", "mqdm", "numpy"):
         try:
@@ -106,17 +123,18 @@ def machine(absent: dict[str, str], quick: bool) -> dict[str, Any]:
             versions[name] = "not installed"
     return {
         "python": platform.python_version(), "system": platform.system(), "cpus": len(os.sched_getaffinity(0)), "quick": quick,
-        "versions": versions, "absent": absent,
+        "versions": versions, "absent": absent, "others": statistics.median(others or [0.0]),
     }  # fmt: skip
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the results of the workloads, and of poolbar alone, that were asked for."""
     table = Table(options.quick, options.rounds)
-    workloads = {}
+    workloads, others = {}, []
     try:
         for key in WORKLOADS:
-            if options.only in key:
+            if options.only in key and (options.only or not (options.quick and key.endswith("_tuned"))):
+                others.append(busy())
                 began = time.monotonic()
                 workloads[key] = table.measure(key)
                 print(f"{key}: {time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -127,7 +145,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         from claims import CLAIMS  # poolbar itself is here from now on; the contenders have ended
 
         claims = [act()._asdict() for name, act in CLAIMS.items() if options.only in name]
-    return {"machine": machine(table.absent, options.quick), "workloads": workloads, "claims": claims}
+    return {"machine": machine(table.absent, options.quick, others), "workloads": workloads, "claims": claims}
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

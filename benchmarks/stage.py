@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tasks
 from contenders import CONTENDERS, MAPS
-from tasks import nap, noop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Stage:
         if self._pool is None:
             self._pool = CONTENDERS[self.name](WORKERS)
             if self.name in MAPS:
-                assert sum(self._pool.map(noop, range(2000))) == sum(range(2000))
+                assert sum(self._pool.map(tasks.noop, range(2000))) == sum(range(2000))
         return self._pool
 
     @contextlib.contextmanager
@@ -51,7 +51,7 @@ class Stage:
         try:
             if started:
                 count = 4 * (workers or 8)
-                for future in [pool.submit(nap, 0.02) for _ in range(count)]:
+                for future in [pool.submit(tasks.nap, 0.02) for _ in range(count)]:
                     assert pool.read(future) == 0.02
             yield pool
         finally:
