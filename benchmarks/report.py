@@ -48,7 +48,7 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
             limits = figures.pop("limit", None)
             limit = (LIMITS[key][0], statistics.median(limits)) if limits and FIGURES.get(key, key) == figure.key else None
             ranked = {name: each for name, each in figures.items() if name != "poolbar" and name not in workload.beside}
-            ranked = {name: each for name, each in ranked.items() if statistics.median(each) != NEVER}
+            ranked = {name: each for name, each in ranked.items() if figure.ranked and statistics.median(each) != NEVER}
             ours = figures.get("poolbar", [NEVER])
             ahead = {}
             if statistics.median(ours) != NEVER:
@@ -85,7 +85,7 @@ def _cells(row: Line) -> list[str]:
         row.figure.name,
         row.figure.unit,
         _with_range(spread(ours)) if ours else f"**{row.errors.get('poolbar', 'not measured')}**",
-        f"{row.peer} {_figure(row, row.peer)}" if row.peer else "none",
+        f"{row.peer} {_figure(row, row.peer)}" if row.peer else "",
         f"**{factor(to_best.median)}** ({factor(to_best.low)} to {factor(to_best.high)})" if to_best else "",
         factor(stdlib.median) if stdlib else "",
         ", ".join(others),

@@ -83,9 +83,9 @@ def timed(seconds):
 STEPS_A_SECOND = 25_000_000  # about; what a task really took is measured
 
 
-def size_and(blob, x):
-    """Return how large the object is that is bound to this function, and the argument."""
-    return len(blob), x
+def size_and(array, x):
+    """Return how large the array is that is bound to this function, and the argument."""
+    return array.nbytes, x
 
 
 def array_in(array):
@@ -93,11 +93,11 @@ def array_in(array):
     return float(array[::512].sum())
 
 
-def array_out(number):
+def array_out(number, size=1_000_000):
     """Return a large array of a number."""
     import numpy as np
 
-    return np.full(1_000_000, float(number))
+    return np.full(size, float(number))
 
 
 def array_both(array):
