@@ -98,7 +98,7 @@ WORKLOADS: dict[str, Workload] = {
         one("arrays_both", "24 arrays of 8 MB in and out", "GB/s", "high", ">= 3 x stdlib, 1.5 x joblib"),
         ONE_SPAWN, partial(workloads.arrays_both, key="arrays_both"),
     ),
-    **both_ways(Figure("computing", "48 CPU-bound tasks of about 16 ms", "tasks/s", "high"), 1, workloads.computing),
+    **both_ways(Figure("computing", "32 CPU-bound tasks of about 20 ms", "tasks/s", "high"), 1, workloads.computing),
     **both_ways(
         Figure("tail", "heavy-tailed naps: makespan / list schedule", "x", "low", "<= 1.1"), 1, _makespan(TAIL), rounds=3
     ),

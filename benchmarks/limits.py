@@ -100,14 +100,14 @@ def two_processes() -> float:
         for _ in range(2):
             pid = os.fork()
             if not pid:
-                for _ in range(24):
-                    tasks.count_down(400_000)
+                for _ in range(tasks.TIMES // 2):
+                    tasks.count_down(tasks.STEPS)
                 os._exit(0)
             pids.append(pid)
         for pid in pids:
             os.waitpid(pid, 0)
 
-    return 48 / seconds(act)
+    return tasks.TIMES / seconds(act)
 
 
 def interpreter() -> float:

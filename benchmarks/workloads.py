@@ -217,9 +217,9 @@ def arrays_both(stage: Stage, key: str, chunk: int | None = None) -> Measured:
 
 def computing(stage: Stage, key: str, chunk: int | None = None) -> Measured:
     def run() -> None:
-        assert list(stage.pool.map(tasks.count_down, [400_000] * 48, chunk)) == [0] * 48
+        assert list(stage.pool.map(tasks.count_down, [tasks.STEPS] * tasks.TIMES, chunk)) == [0] * tasks.TIMES
 
-    return just(key, 48 / seconds(run))
+    return just(key, tasks.TIMES / seconds(run))
 
 
 def makespan(stage: Stage, key: str, asked: list[float], chunk: int | None = None) -> Measured:
