@@ -31,6 +31,7 @@ import report
 from catalogue import WORKLOADS
 from host import Host
 from limits import LIMITS
+from stage import busy
 
 if TYPE_CHECKING:
     from workloads import Workload
@@ -97,22 +98,6 @@ class Table:
             host.close()
 
 
-def busy() -> float:
-    """Return what share of the CPUs others use while the contenders wait for their turn; 0 where the system does not tell."""
-    stat = Path("/proc/stat")
-
-    def idle_and_all() -> tuple[int, int]:
-        ticks = [int(field) for field in stat.read_text().splitlines()[0].split()[1:]]
-        return ticks[3] + ticks[4], sum(ticks)
-
-    if not stat.exists():
-        return 0.0
-    idle, everything = idle_and_all()
-    time.sleep(0.2)
-    idle_then, everything_then = idle_and_all()
-    return 1 - (idle_then - idle) / max(1, everything_then - everything)
-
-
 def machine(absent: dict[str, str], quick: bool, others: list[float]) -> dict[str, Any]:
     """Return what the figures were measured with, and beside what."""
     versions = {}
@@ -122,7 +107,7 @@ def machine(absent: dict[str, str], quick: bool, others: list[float]) -> dict[st
         except PackageNotFoundError:
             versions[name] = "not installed"
     return {
-        "python": platform.python_version(), "system": platform.system(), "cpus": len(os.sched_getaffinity(0)), "quick": quick,
+        "python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count(), "quick": quick,
         "versions": versions, "absent": absent, "others": statistics.median(others or [0.0]),
     }  # fmt: skip
 

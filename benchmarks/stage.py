@@ -95,10 +95,29 @@ def peak_megabytes(reset: bool = False) -> float:
 
 @contextlib.contextmanager
 def one_cpu() -> Iterator[None]:
-    """Keep this process, and those that it starts, on one CPU."""
+    """Keep this process, and those that it starts, on one CPU; where the system has no means for that, do nothing."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
         yield
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def busy() -> float:
+    """Return what share of the CPUs others use while nothing is measured; 0 where the system does not tell."""
+    stat = Path("/proc/stat")
+
+    def idle_and_all() -> tuple[int, int]:
+        ticks = [int(field) for field in stat.read_text().splitlines()[0].split()[1:]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+    if not stat.exists():
+        return 0.0
+    idle, everything = idle_and_all()
+    time.sleep(0.2)
+    idle_then, everything_then = idle_and_all()
+    return 1 - (idle_then - idle) / max(1, everything_then - everything)
