@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, bench, soak, chaos, freethreaded, notebook.
+"""Sessions: tests, lint, types, compat, compat_one, bench, guard, soak, chaos, freethreaded, notebook.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
@@ -103,8 +103,16 @@ def has_suite(python: str, session: nox.Session | None = None) -> bool:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    session.install(".")
+    """All contenders: ``nox -s bench -- --quick``; with ``--write`` the pages too."""
+    session.install(".[bench]")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def guard(session: nox.Session) -> None:
+    """Six ratios to the standard library, in under a minute; a warning where one has fallen, for machines are noisy."""
+    session.install(".", "numpy")
+    session.run("python", "benchmarks/guard.py", *session.posargs, success_codes=[0, 1])
 
 
 @nox.session

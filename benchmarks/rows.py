@@ -1,4 +1,4 @@
-"""Rows of the benchmarks' tables: figures of contenders in turn, and their ratios within each round."""
+"""Rows of what was asked of poolbar alone: figures in turn, and their ratios within each round."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gc
 import statistics
 import time
 from typing import TYPE_CHECKING, NamedTuple
+
+from figures import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +49,6 @@ def compare(name: str, unit: str, asked: str, contenders: dict[str, Callable[[],
         if key != "poolbar"
     }
     return Row(name, unit, figures, asked, ratios)
-
-
-def in_short(figure: float) -> str:
-    """Return a figure with three digits, or whole."""
-    return f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}"
 
 
 def table(rows: list[Row]) -> str:

@@ -80,3 +80,39 @@ def zeros(size):
     import numpy as np
 
     return np.zeros(size, np.uint8)
+
+
+def timed(seconds):
+    """Sleep, or compute for about as long where the number is negative; return how long it really took."""
+    began = time.perf_counter()
+    if seconds > 0:
+        time.sleep(seconds)
+    elif seconds < 0:
+        count_down(int(-seconds * STEPS_A_SECOND))
+    return time.perf_counter() - began
+
+
+STEPS_A_SECOND = 60_000_000  # about; what a task really took is measured
+STEPS, TIMES = 1_200_000, 32  # of the CPU-bound tasks: each about 20 ms
+
+
+def size_and(array, x):
+    """Return how large the array is that is bound to this function, and the argument."""
+    return array.nbytes, x
+
+
+def array_in(array):
+    """Return what is in a large array, as a short number: one element of each page of memory."""
+    return float(array[::512].sum())
+
+
+def array_out(number, size=1_000_000):
+    """Return a large array of a number."""
+    import numpy as np
+
+    return np.full(size, float(number))
+
+
+def array_both(array):
+    """Return another array of the same size."""
+    return array + 1.0
