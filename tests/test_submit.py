@@ -414,6 +414,41 @@ def test_an_exception_in_the_script_still_ends_everything(tmp_path: Path) -> Non
     assert until(lambda: is_gone(int(done.stdout)))
 
 
+# --- futures
+
+
+def test_a_future_is_the_standard_librarys_with_the_same_attributes_and_methods_of_its_condition() -> None:
+    with poolbar.ThreadPoolExecutor(1) as executor:
+        future = executor.submit(abs, -1)
+        assert future.result(20) == 1
+    plain: concurrent.futures.Future[int] = concurrent.futures.Future()
+    assert poolbar._future.new_future is poolbar._future._made, "futures of this Python have other attributes"
+    plain.set_running_or_notify_cancel()
+    plain.set_result(1)
+    ours, theirs = vars(future), vars(plain)
+    assert {name: value for name, value in ours.items() if name != "_condition"} == {
+        name: value for name, value in theirs.items() if name != "_condition"
+    }
+    for name in (*vars(theirs["_condition"]), *vars(threading.Condition)):
+        assert getattr(ours["_condition"], name, None) is not None or getattr(theirs["_condition"], name) is None, name
+
+
+def test_many_threads_wait_for_one_future_and_all_are_told(tmp_path: Path) -> None:
+    with poolbar.ThreadPoolExecutor(1) as executor:
+        future = executor.submit(tasks.wait_for, str(tmp_path / "go"), None, 7)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(0.01)
+        found: list[int] = []
+        waiting = [threading.Thread(target=lambda: found.append(future.result(20))) for _ in range(8)]
+        for thread in waiting:
+            thread.start()
+        assert until(lambda: len(future._condition._waiters) == 8)  # type: ignore[attr-defined]
+        tasks.write(str(tmp_path / "go"))
+        for thread in waiting:
+            thread.join(20)
+        assert found == [7] * 8
+
+
 # --- fork
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

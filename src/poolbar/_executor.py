@@ -17,6 +17,7 @@ from ._errors import NotPicklable, SettingError, text_of
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
 from ._function import Functions, name_of
+from ._future import new_future
 from ._inputs import inputs_of
 from ._interrupts import interrupts_deferred, interrupts_held_off
 from ._judge import AutoJudge, FixedJudge
@@ -214,7 +215,7 @@ class ProgressExecutor(Executor):
         crew = self._crew or self._start()  # whether it is open is seen below, under the lock
         if not callable(fn):
             raise TypeError(f"submit() takes a callable, not {fn!r}")
-        future: Future[T] = Future()
+        future: Future[T] = new_future()
         payload: Any
         form = messages.SEALED
         crew.judge.look()
