@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _crew
 from . import _messages as messages
+from ._broken import BrokenExecutor
 from ._crews import crew_of
 from ._errors import SettingError
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
@@ -184,8 +185,6 @@ class ProgressExecutor(Executor):
     def _refusal(self) -> RuntimeError:
         broken = self._broken
         if isinstance(broken, str):
-            from ._broken import BrokenExecutor
-
             return BrokenExecutor(broken)
         return RuntimeError(f"cannot schedule new futures after {'interpreter ' if State.exiting else ''}shutdown")
 
