@@ -113,7 +113,7 @@ class _Carrier:
         carrier: Any = self
         set_spawning_popen(carrier)  # of this thread
         try:
-            return setup._replace(initializer=Initializer(dumps_by_value(setup.initializer.call), None))
+            return setup._replace(initializer=Initializer(dumps_by_value(setup.initializer.call, upward=False), None))
         finally:
             set_spawning_popen(None)
 
