@@ -208,6 +208,20 @@ print(things[3].value, sorted(things[1].get() for _ in range(10)), things[2].is_
     assert script(text) == ["45 [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] True one"]
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_queue_alone_can_be_in_initargs(script: Script, tmp_path: Path, by_name: bool) -> None:
+    sharing = "def put(queue): queue.put('from the worker')"
+    (tmp_path / "sharing.py").write_text(sharing)
+    text = f"""
+import multiprocessing, poolbar
+{"from sharing import put" if by_name else sharing}
+queue = multiprocessing.get_context("spawn").Queue()
+with poolbar.ProcessPoolExecutor(1, initializer=put, initargs=(queue,)) as executor: executor.submit(abs, 1).result(60)
+print(queue.get(timeout=20))
+"""
+    assert script(text) == ["from the worker"]
+
+
 def look_into(name: str) -> int:
     shared = shared_memory.SharedMemory(name)
     shared.buf[1] = 9

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ._backlog import Backlog
+from ._broken import BrokenExecutor  # not later: while the interpreter ends, the standard library's module cannot be imported
 from ._hands import rouse
 from ._interrupts import interrupts_deferred
 from ._lane import Lane
@@ -128,8 +129,6 @@ class Crew:
 
     def break_down(self, reason: str) -> None:
         """Let all that waits fail: no worker can run it."""
-        from ._broken import BrokenExecutor
-
         self.backlog.break_down(reason, lambda: BrokenExecutor(reason))
 
     def keep(self, run: Run) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _crew
 from . import _messages as messages
+from ._broken import BrokenExecutor
 from ._crews import crew_of
 from ._errors import NotPicklable, SettingError, text_of
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
@@ -195,8 +196,6 @@ class ProgressExecutor(Executor):
     def _refusal(self) -> RuntimeError:
         broken = self._broken
         if isinstance(broken, str):
-            from ._broken import BrokenExecutor
-
             return BrokenExecutor(broken)
         return RuntimeError(f"cannot schedule new futures after {'interpreter ' if State.exiting else ''}shutdown")
 

@@ -51,7 +51,7 @@ class _Condition(threading.Condition):
 
 
 def _made() -> Future[Any]:
-    made = _new(Future)
+    made: Future[Any] = _new(Future)
     made._condition = _Condition()
     made._state = "PENDING"
     made._result = None

@@ -106,11 +106,14 @@ class _Carrier:
 
     def sealed(self, setup: Setup) -> Setup:
         """Return the setup with the initializer's call pickled."""
+        # Only this pickler knows multiprocessing's connections: the plain one would send the number of a descriptor.
+        from ..inside.by_value import dumps_by_value
+
         assert setup.initializer is not None
         carrier: Any = self
         set_spawning_popen(carrier)  # of this thread
         try:
-            return setup._replace(initializer=Initializer(dumps(setup.initializer.call), None))
+            return setup._replace(initializer=Initializer(dumps_by_value(setup.initializer.call, upward=False), None))
         finally:
             set_spawning_popen(None)
 

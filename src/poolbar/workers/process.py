@@ -105,7 +105,7 @@ class ProcessWorker(PipedWorker):
             except Exception as error:
                 final = not isinstance(error, OSError)
                 raise WorkerFailed(f"it cannot be started: {text_of(error)}", final=final) from error
-        # Loaded here, while the process starts, rather than before, which would take 8 ms, or when one has died: that may be too
+        # Loaded here, while the process starts, rather than when one has died: that may be too
         # late. By then the program may have given up its rights; and modules that are run while Python ends by a Ctrl-C
         # make it forget that it does.
         with starting.starting:  # no fork of the user's finds it half imported
