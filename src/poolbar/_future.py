@@ -51,14 +51,15 @@ class _Condition(threading.Condition):
 
 
 def _made() -> Future[Any]:
-    made: Future[Any] = _new(Future)
+    made: Any = _new(Future)
     made._condition = _Condition()
     made._state = "PENDING"
     made._result = None
     made._exception = None
     made._waiters = []
     made._done_callbacks = []
-    return made
+    future: Future[Any] = made
+    return future
 
 
 _new: Any = Future.__new__
