@@ -36,6 +36,7 @@ FLOORS = [
         "_exit",
         "_failures",
         "_function",
+        "_future",
         "_gathering",
         "_hands",
         "_inputs",
