@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Future
@@ -132,7 +133,9 @@ class IMapIterator(Generic[T]):
         self._values, self._are_pickled = chunk.values, chunk.pickled
         self._values.reverse()
 
-    def __del__(self) -> None:
+    def __del__(self, _is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if _is_finalizing():
+            return  # no lane is left, and modules are half gone
         if self._is_read:
             self._run.leave()
         else:
