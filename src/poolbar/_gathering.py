@@ -8,12 +8,12 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures import wait as wait_for
 from multiprocessing import TimeoutError
 from multiprocessing.pool import MaybeEncodingError, RemoteTraceback  # type: ignore[attr-defined]  # typeshed has not all
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._errors import NotPicklable, set_cause
+from ._interrupts import interrupts_deferred
 from ._map import Nothing, Run
 from ._reading import Bell, next_chunk
 
@@ -62,7 +62,10 @@ class AsyncResult(Generic[T]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the result, ``timeout`` seconds at most."""
-        wait_for([self._future], timeout)
+        try:
+            self._future.exception(timeout)
+        except (FutureTimeoutError, CancelledError):  # of the wait: the task's own error is returned
+            pass
 
     def ready(self) -> bool:
         """Tell whether the result is there."""
@@ -228,8 +231,9 @@ class Calls:
             if self._has_ended:
                 self._queue.put(None)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._call_all, name="poolbar-callbacks", daemon=True)
-                self._thread.start()
+                with interrupts_deferred():  # a thread that is half started would never call anything
+                    self._thread = threading.Thread(target=self._call_all, name="poolbar-callbacks", daemon=True)
+                    self._thread.start()
 
     def _call_all(self) -> None:
         while True:
