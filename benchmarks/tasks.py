@@ -68,3 +68,15 @@ def count_down(number):
     while number:
         number -= 1
     return number
+
+
+def length(array):
+    """Return how many elements an array has."""
+    return len(array)
+
+
+def zeros(size):
+    """Return an array of so many bytes."""
+    import numpy as np
+
+    return np.zeros(size, np.uint8)

@@ -75,13 +75,13 @@ def files() -> set[str]:
 
 
 def pipes() -> int:
-    """Return how many ends of pipes and sockets are open."""
+    """Return how many ends of pipes and sockets, and memories without a file, are open."""
     if not os.path.isdir("/proc/self/fd"):
         return 0
     count = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:
-            count += os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:", "socket:"))
+            count += os.readlink(f"/proc/self/fd/{descriptor}").startswith(("pipe:", "socket:", "/memfd:poolbar"))
         except OSError:
             continue
     return count

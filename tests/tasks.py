@@ -27,6 +27,10 @@ def nap(seconds: float, value: Any = None) -> Any:
     return value
 
 
+def payload(size: int) -> bytes:
+    return bytes(size)
+
+
 def pid_of(_: Any = None) -> int:
     return os.getpid()
 

@@ -26,7 +26,9 @@ from poolbar._backlog import Backlog
 from poolbar._calls import Calls
 from poolbar._function import Function
 from poolbar._nature import Nature
+from poolbar.inside import pickling
 from poolbar.progress import Untold
+from poolbar.workers import sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +41,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and file des
 PIECE = random.Random(5).randbytes(1_000_003)  # a prime: what is out of place by some pipes' length does not match
 PIECES = 60
 LARGE = 20_000_000  # bytes: no message of these tests is so long but those of 60 MB
-MEDIUM = 65_536
+MEDIUM = 60_000  # bytes: what is larger goes beside the pipe
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,15 @@ def test_a_worker_whose_pipe_is_full_waits_and_if_it_is_killed_one_task_fails(
 # --- workers that die in the middle of a message
 
 
+def never_beside() -> None:
+    """Have everything go through pipes, as errors do, and what finds no room in the memory beside them."""
+    from poolbar.inside import outbox, pickling
+    from poolbar.workers import sending
+
+    for module in (pickling, outbox, sending):
+        vars(module)["LARGE_BYTES"] = 1 << 60
+
+
 class FirstLarge:
     """Notices the first large message that is read or written by this process, and acts when it is on its way."""
 
@@ -279,6 +290,8 @@ class FirstLarge:
         self.written_to: int | None = None  # the pipe into which a large argument is being written
         monkeypatch.setattr(os, "readv", self._note_read)
         monkeypatch.setattr(os, "writev", self._note_write)
+        for module in (pickling, sending):
+            monkeypatch.setattr(module, "LARGE_BYTES", 1 << 60)
 
     def _note_read(self, descriptor: int, buffers: Any) -> int:
         is_large = len(buffers[0]) > LARGE
@@ -320,7 +333,7 @@ def test_a_worker_killed_while_it_writes_a_large_result_fails_that_task_alone(
     """It is the 21st of a batch of 40."""
     path, count, place = tmp_path / "ran", 40, 20
     sizes = [PIECES * len(PIECE) if number == place else 100 for number in range(count)]
-    with poolbar.ProcessPoolExecutor(2) as executor:
+    with poolbar.ProcessPoolExecutor(2, initializer=never_beside) as executor:
         learn(executor, function, tmp_path / "other")
         held = gate.hold(executor)
         pid = executor.submit(os.getpid).result(20)
@@ -358,7 +371,7 @@ def test_a_large_argument_whose_reader_is_killed_goes_to_another_worker(
     tmp_path: Path, gate: Gate, first_large: FirstLarge, big: bytes, checksum: int, way: str
 ) -> None:
     path = tmp_path / "ran"
-    with poolbar.ProcessPoolExecutor(2) as executor:
+    with poolbar.ProcessPoolExecutor(2, initializer=never_beside) as executor:
         executor.submit(measured, str(tmp_path / "other"), 0, b"").result(30)
         held = gate.hold(executor)
         pid = executor.submit(os.getpid).result(20)
@@ -385,7 +398,7 @@ def test_workers_killed_by_the_executor_in_the_middle_of_large_messages_end_thei
     tmp_path: Path, gate: Gate, first_large: FirstLarge, big: bytes
 ) -> None:
     """One has stopped writing a result, the other does not read its argument."""
-    executor = poolbar.ProcessPoolExecutor(2)
+    executor = poolbar.ProcessPoolExecutor(2, initializer=never_beside)
     held = gate.hold(executor)
     writer = first_large.stop = executor.submit(os.getpid).result(20)
     result = executor.submit(filled, str(tmp_path / "ran"), 0, len(big))

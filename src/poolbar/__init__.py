@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .progress import Event as Event
     from .progress import Progress as Progress
     from .progress import Reporter as Reporter
+    from .workers.shared import Shared as Shared
 
 __version__ = "0.1.0.dev0"
 
@@ -58,6 +59,7 @@ _PLACES = {
     "Reporter": "poolbar.progress",
     "Progress": "poolbar.progress",
     "Event": "poolbar.progress",
+    "Shared": "poolbar.workers.shared",
     "Choice": "poolbar._choice",
     "NotPicklable": "poolbar._errors",
     "NotUnpicklable": "poolbar._errors",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +53,10 @@ class Entry(Protocol):
 
 LOOK_SECONDS = 0.005
 """How often an idle lane looks for items while a caller pulls an iterator."""
+
+
+REST_SECONDS = 1.0
+"""A lane that had nothing to do for so long has its worker give back what it keeps for the next batch."""
 
 
 class Backlog:
@@ -180,15 +185,21 @@ class Backlog:
         return True
 
     def _sleep(self, lane: Hand) -> None:
-        # While a caller pulls an iterator, items come without notice: it may block in the next one for long.
-        hands = lane.hands
-        with self.lock:
-            seconds = LOOK_SECONDS if self._is_pulled(hands) else -1
-        while not lane.wake.acquire(timeout=seconds):
+        began: float | None = time.monotonic()  # None: it has rested
+        while not lane.wake.acquire(timeout=self._patience(lane.hands, began is None)):
             with self.lock:
-                if lane.state == IDLE and self._more_than(hands.kind, 0):
+                if lane.state == IDLE and self._more_than(lane.hands.kind, 0):
                     return
-                seconds = LOOK_SECONDS if self._is_pulled(hands) else -1
+            if began is not None and time.monotonic() - began >= REST_SECONDS:
+                lane.rest()
+                began = None
+
+    def _patience(self, hands: Hands, has_rested: bool) -> float:
+        # While a caller pulls an iterator, items come without notice: it may block in the next one for long.
+        with self.lock:
+            if self._is_pulled(hands):
+                return LOOK_SECONDS
+        return -1 if has_rested else REST_SECONDS
 
     def _is_pulled(self, hands: Hands) -> bool:
         return any(entry.is_pulling and entry.function.kind == hands.kind for entry in self._entries)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _messages as messages
 from ._shown import call_text, sealed_call_text
-from .inside.pickling import loads
+from .workers.blocks import unseal_copy
 
 if TYPE_CHECKING:
     from contextvars import Context
 
     from ._function import Function
     from .progress import Tally
+    from .workers.blocks import Blocks
 
 
 class Source(Protocol):
@@ -22,10 +23,12 @@ class Source(Protocol):
     Attributes:
         tally: counts them.
         context: of who asked for them.
+        blocks: finds large arguments that several of them have.
     """
 
     tally: Tally
     context: Context
+    blocks: Blocks
 
     @property
     def handling_seconds(self) -> float:
@@ -126,7 +129,7 @@ class Batch:
             return (payload,), {}
         if self.form == messages.STARRED:
             return payload, {}
-        pair: tuple[tuple[Any, ...], dict[str, Any]] = loads(payload) if self.form == messages.SEALED else payload
+        pair: tuple[tuple[Any, ...], dict[str, Any]] = unseal_copy(payload) if self.form == messages.SEALED else payload
         return pair
 
     def next_call(self) -> str:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, Returned
 from ._errors import NotUnpicklable, text_of
-from .inside.pickling import loads
+from .inside.pickling import unseal
+from .workers.blocks import no_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
     from ._function import Function
+    from .inside.pickling import Sealed
     from .progress import Tally
 
 Call = tuple["Future[Any]", Any]
@@ -24,7 +26,7 @@ Call = tuple["Future[Any]", Any]
 class Calls:
     """Submitted tasks of one function that follow each other in the backlog."""
 
-    __slots__ = ("_returned", "_taken", "_tries", "context", "form", "function", "order", "tally", "tasks")
+    __slots__ = ("_returned", "_taken", "_tries", "blocks", "context", "form", "function", "order", "tally", "tasks")
 
     def __init__(self, function: Function, form: int, tally: Tally) -> None:
         self.function = function
@@ -35,6 +37,7 @@ class Calls:
         self.order = 0
         self._returned = Returned()
         self._taken = 0  # tasks that were taken from ``tasks``
+        self.blocks = no_blocks  # what these tasks share was found when they were submitted
         self._tries: dict[tuple[Future[Any], bool], int] = {}  # of tasks whose worker died: started or not, how often
 
     is_pulling = False
@@ -80,9 +83,9 @@ class Calls:
         if self._tries:
             self._forget_tries()
 
-    def _set_unpickled(self, future: Future[Any], pickled: bytes) -> None:
+    def _set_unpickled(self, future: Future[Any], pickled: Sealed) -> None:
         try:
-            value = loads(pickled)
+            value = unseal(pickled)
         except BaseException as error:  # code of the user's runs while unpickling
             future.set_exception(did_not_unpickle("result", self.function.name, error))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ._nature import PIPE_SECONDS_PER_BYTE, PROMPT_SECONDS, Figures, Machine, Rates, processes_for, rates, threads_for
+from ._nature import BYTE_SECONDS, PROMPT_SECONDS, Figures, Machine, Rates, processes_for, rates, threads_for
 
 GAIN = 1.5
 """Another kind of worker must be so much faster to be taken, or to be worth a word."""
@@ -119,7 +119,7 @@ def _advice(kind: str, figures: Figures, expected: Rates) -> str | None:
 
 def described(figures: Figures) -> str:
     """Return in words what decides."""
-    moving = figures.moving + 2 * figures.size * PIPE_SECONDS_PER_BYTE
+    moving = figures.moving + 2 * figures.size * BYTE_SECONDS
     if moving > figures.seconds and figures.size > 1e5:
         size = f"{figures.size / 1e6:.1f} MB"
         return f"these tasks take {duration(figures.seconds)}, and moving their {size} takes {duration(moving)}"

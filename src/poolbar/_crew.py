@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._supply import Supply
     from .progress import Tally
     from .workers import Worker, WorkerFailed
+    from .workers.shared import Shared
 
 LOOK_UP_SECONDS = 0.5
 """A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
@@ -80,6 +81,7 @@ class Crew:
         self.owner: weakref.ref[Any] | None = None  # the executor; its callback abandons this crew
         self.calls_tally: Tally | None = None
         self.tallies: Living[Tally] = Living()
+        self.shared: list[Shared[Any]] = []  # lives until no task can ask for it
         self._runs: set[Run] = set()  # runs that have tasks left to take; guarded by the backlog's lock
         _crews.add(self)
 
@@ -100,10 +102,13 @@ class Crew:
         if self.is_forced:  # set before that look
             worker.kill(hard=True)
 
-    def end_spares(self) -> None:
-        """End the workers that no lane has taken."""
+    def all_ended(self) -> None:
+        """End the workers that no lane has taken; free what tasks have shared, if there will be none any more."""
         for supply in self.supplies.values():
             supply.end_spares()
+        if self.backlog.closed:
+            for shared in list(self.shared):
+                shared.free()
 
     def start_failed(self, error: WorkerFailed, began: float) -> bool:
         """Note that a worker did not start, which ``began`` to at that time. True: the executor is broken."""
@@ -149,7 +154,7 @@ class Crew:
         else:
             self.finish_runs()  # those that came meanwhile
         if not self.lanes:
-            self.end_spares()
+            self.all_ended()
         if wait and not self._is_callback():
             self.join()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from . import _crew
 from . import _messages as messages
 from ._crews import crew_of
-from ._errors import BrokenExecutor, SettingError
+from ._errors import BrokenExecutor, NotPicklable, SettingError, text_of
 from ._exit import State, end_on_sigterm, join_before_children, leave_sigterm, step_aside_for_tracebacks
 from ._failures import Failures
 from ._function import Functions, name_of
@@ -26,12 +26,14 @@ from ._reading import Bell
 from ._reading import results as results_of
 from ._settings import resolve
 from .inside.names import ModuleIsBeingImported
-from .inside.pickling import dumps
+from .inside.pickling import seal
 from .inside.shared_main import Side
 from .progress import Tally, Untold
 from .progress.choice import reporter_maker
 from .progress.painter import painter
 from .progress.place import cell
+from .workers.blocks import Blocks
+from .workers.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
@@ -117,6 +119,7 @@ class ProgressExecutor(Executor):
         self._crew: _crew.Crew | None = None
         self._main_by_value = self._options.is_main_by_value
         self._tally: Tally = Untold()
+        self._blocks = Blocks(keep=False)
         self._cell: int | None = None  # of a notebook, in which these tasks were submitted
         self._is_shut = False
 
@@ -218,7 +221,7 @@ class ProgressExecutor(Executor):
                 if not kwargs and _are_atoms(args):
                     form, payload = messages.STARRED, args
                 else:
-                    payload = dumps((args, kwargs), self._main_by_value)
+                    payload = self._blocks.copied_all(seal((args, kwargs), self._main_by_value))
             except (KeyboardInterrupt, ModuleIsBeingImported):
                 raise
             except BaseException as error:  # code of the user's runs while pickling
@@ -351,6 +354,25 @@ class ProgressExecutor(Executor):
             raise self._refusal()
         return run
 
+    def share(self, obj: T) -> Shared[T]:
+        """Return what stands for one large object that many tasks have: a task that gets it as an argument gets the object.
+
+        The object is pickled once, here, and lies in memory that all workers read: arrays in it cannot be written to there. As an
+        argument of its own, or bound by ``functools.partial``, it works in every kind of worker; deeper inside of other
+        arguments in all but threads. It is freed with the executor, or by its ``free()``.
+
+        Raises:
+            NotPicklable: it cannot be pickled.
+            RuntimeError: the executor was shut down.
+        """
+        crew = self._open_crew()
+        try:
+            shared = Shared(obj, crew.shared, None if crew.judge.is_for_threads() else self._main_by_value)
+        except Exception as error:
+            raise NotPicklable(f"{type(obj).__name__} cannot be shared, for it cannot be pickled: {text_of(error)}") from error
+        crew.shared.append(shared)
+        return shared
+
     # --- progress
 
     def _new_tally(self, crew: _crew.Crew, total: int | None, desc: str | None) -> Tally:
@@ -388,6 +410,7 @@ class ProgressExecutor(Executor):
         crew = self._crew
         if crew is None:
             return
+        self._functions.forget()
         try:
             crew.finish(wait=wait, cancel=cancel_futures)
         except KeyboardInterrupt:

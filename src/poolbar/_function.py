@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,12 +17,15 @@ from ._batching import Pace
 from ._choice import THREAD
 from ._errors import NotPicklable, text_of
 from .inside.names import ModuleIsBeingImported, is_by_reference, refuse_while_importing
-from .inside.pickling import dumps
+from .inside.pickling import seal
+from .workers.blocks import are_equal, kept
+from .workers.shared import bound_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._nature import Nature
+    from .inside.pickling import Sealed
 
 MOST_REMEMBERED = 256
 """Functions whose pickle and pace an executor remembers."""
@@ -46,7 +50,7 @@ class Function:
     __slots__ = ("call", "fresh", "id", "name", "nature", "pace", "sealed", "takes_atoms")
 
     def __init__(
-        self, nature: Nature, call: Callable[..., Any] | None, name: str, sealed: bytes | None = None, fresh: bool = False
+        self, nature: Nature, call: Callable[..., Any] | None, name: str, sealed: Sealed | None = None, fresh: bool = False
     ) -> None:
         self.id = next(_ids)
         self.nature = nature
@@ -100,15 +104,15 @@ def name_of(fn: Any) -> str:
     return f"{type(fn).__name__}({name_of(inner)})" if callable(inner) else type(fn).__name__
 
 
-def seal(fn: Callable[..., Any], main_by_value: bool) -> bytes:
-    """Pickle a callable.
+def sealed_function(fn: Callable[..., Any], main_by_value: bool) -> Sealed:
+    """Pickle a callable; its large buffers are those of the callable itself.
 
     Raises:
         NotPicklable: it does not pickle.
         RuntimeError: its module is still being imported.
     """
     try:
-        return dumps(fn, main_by_value)
+        return seal(fn, main_by_value)
     except ModuleIsBeingImported:
         raise
     except Exception as error:
@@ -123,10 +127,11 @@ class Functions:
         self._natures = natures
         self._shared: dict[Any, tuple[Function, tuple[Any, ...]]] = {}  # the oldest first
         self._sharing = threading.Lock()  # held while one is added: to find the oldest takes more than one step
-        self._latest: Function | None = None  # of those with state
+        # Of those with state, and what it consists of where that cannot change.
+        self._latest: tuple[Function | None, list[_Same] | None] = None, None
 
     def get(self, fn: Callable[..., Any]) -> Function:
-        """Return the function to submit for ``fn``. Raises as ``seal`` does."""
+        """Return the function to submit for ``fn``. Raises as ``sealed_function`` does."""
         kind = type(fn)
         if kind is FunctionType or kind is BuiltinFunctionType or kind is type:
             known = self._shared.get(fn)
@@ -137,8 +142,14 @@ class Functions:
                 return self._share(fn)
         return self._with_state(fn)
 
+    def forget(self) -> None:
+        """Remember no function any more: there will be no tasks."""
+        with self._sharing:
+            self._shared.clear()
+        self._latest = None, None
+
     def get_for_run(self, fn: Callable[..., Any]) -> Function:
-        """Return the function that a run of ``fn`` calls: one copy for each worker. Raises as ``seal`` does."""
+        """Return the function that a run of ``fn`` calls: one copy for each worker. Raises as ``sealed_function`` does."""
         if self._natures.is_for_threads():
             return self.in_thread(fn)
         function = self.get(fn)  # in threads too: the rest of a run may go to processes
@@ -147,10 +158,10 @@ class Functions:
     def in_thread(self, fn: Callable[..., Any]) -> Function:
         """Return the function to call in this process for ``fn``, which may be anything."""
         # Not remembered: a thread takes one task at a time, whatever its pace.
-        return Function(self._natures.of(fn), fn, name_of(fn))
+        return Function(self._natures.of(fn), bound_in_place(fn), name_of(fn))
 
     def _share(self, fn: Callable[..., Any]) -> Function:
-        function = self._made(fn, seal(fn, self._main_by_value), fresh=False)
+        function = self._made(fn, sealed_function(fn, self._main_by_value), fresh=False)
         with self._sharing:
             self._shared[fn] = (function, _state(fn))
             if len(self._shared) > MOST_REMEMBERED:
@@ -158,19 +169,31 @@ class Functions:
         return function
 
     def _with_state(self, fn: Callable[..., Any]) -> Function:
-        sealed = seal(fn, self._main_by_value)
-        latest = self._latest
-        if latest is not None and latest.sealed == sealed:
+        latest, known = self._latest
+        constant = self._constant(fn)
+        if latest is not None and constant is not None and constant == known:
+            return latest
+        sealed = sealed_function(fn, self._main_by_value)
+        if latest is not None and latest.sealed is not None and are_equal(latest.sealed, sealed):
             # Only the latest: what others brought along since may have changed the worker's __main__.
             return latest
         # A plain function has no state but its closure: what it changes of its globals is to be seen by later tasks.
-        fresh = not (isinstance(fn, FunctionType) and fn.__closure__ is None)
-        self._latest = function = self._made(fn, sealed, fresh)
+        fresh = constant is None and not (isinstance(fn, FunctionType) and fn.__closure__ is None)
+        function = self._made(fn, sealed, fresh)
+        self._latest = function, constant
         return function
 
-    def _made(self, fn: Callable[..., Any], sealed: bytes, fresh: bool) -> Function:
-        call = fn if self._natures.may_run_in_thread(fn) else None
-        return Function(self._natures.of(fn), call, name_of(fn), sealed, fresh)
+    def _constant(self, fn: Callable[..., Any]) -> list[_Same] | None:
+        """Return what a partial consists of, if none of it can change, however large it is; None: it can, or ``fn`` is none."""
+        if type(fn) is not partial or fn.keywords or fn.__dict__ or not is_by_reference(fn.func, self._main_by_value):
+            return None
+        if not all(type(value) in _ATOMS for value in fn.args):
+            return None
+        return [_Same(value) for value in (fn.func, *fn.args)]
+
+    def _made(self, fn: Callable[..., Any], sealed: Sealed, fresh: bool) -> Function:
+        call = bound_in_place(fn) if self._natures.may_run_in_thread(fn) else None
+        return Function(self._natures.of(fn), call, name_of(fn), kept(sealed), fresh)
 
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))

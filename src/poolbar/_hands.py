@@ -25,6 +25,9 @@ class Hand(Protocol):
     limit: int | None  # tasks at most in its next batch
     hands: Hands
 
+    def rest(self) -> None:
+        """Give back what is kept for the next batch: none has come for a while."""
+
 
 def rouse(lane: Hand) -> None:
     """Let a lane look at the backlog again. Harmless where it is awake: it looks once too often."""

@@ -77,7 +77,7 @@ class Lane:
                 self.worker.end(spent=self._crew.is_forced)
                 self.worker = None  # only now: until it has ended, it can be killed
             if is_last:
-                self._crew.end_spares()
+                self._crew.all_ended()
 
     def _work(self) -> None:
         while True:
@@ -137,6 +137,11 @@ class Lane:
     def is_current(self) -> bool:
         """Tell whether this is the lane's own thread, in which callbacks run."""
         return self.thread is threading.current_thread()
+
+    def rest(self) -> None:
+        """Have the worker give back what it keeps for the next batch."""
+        if self.worker is not None:
+            self.worker.rest()
 
     def end_task(self, future: Future[Any]) -> bool:
         """End a task if it runs; have it back if it is only about to. From any thread. False: it was not handed to this lane.

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from . import _messages as messages
 from ._batch import Batch, Returned
 from ._calls import did_not_unpickle
-from .inside.pickling import loads
+from .inside.pickling import unseal
+from .workers.blocks import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ class Run:
         self._buffersize = buffersize
         self._stop = stop  # ends tasks of the run that have started
         self.failures = failures  # where errors are values; None: the first one read is raised
+        self.blocks = Blocks(keep=True)
         # guarded by the backlog's lock
         self._returned = Returned()
         self._next_index = 0  # of the next task to take from the inputs
@@ -386,7 +388,7 @@ class Run:
         self.read_one()
         if pickled:
             try:
-                return loads(value)
+                return unseal(value)
             except BaseException as problem:
                 error = did_not_unpickle("result", self.function.name, problem)
             if self.failures is None:

@@ -21,6 +21,7 @@ PICKLED = 13
 FAILED = 14
 GIVEN_BACK = 15
 EVENTS = 16
+STORED = 17
 
 # what an event is: the first field of each
 TEXT = 20
@@ -31,7 +32,7 @@ BAR = 23
 # how the arguments of a batch are written
 SINGLE = 0  # items are the one argument of each call, plain data
 STARRED = 1  # items are tuples of positional arguments, plain data
-SEALED = 2  # items are pickles of (args, kwargs), one for each task
+SEALED = 2  # items are pickles of (args, kwargs), one for each task; where these are large, what ``inside.memory.opened`` takes
 PAIRED = 3  # items are (args, kwargs) themselves: for workers in this process, never written
 
 # where in a task's life an error came up
@@ -47,7 +48,7 @@ class Run(NamedTuple):
     kind: int
     number: int  # of the batch, ascending for each worker
     function: int
-    sealed_function: bytes | None  # None: this worker has it already
+    stored_function: Any  # see ``inside.memory.opened``; None: this worker has it already
     fresh: bool  # each task gets a copy of its own
     form: int
     items: list[Any]
@@ -81,7 +82,10 @@ class InitializerFailed(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The values of the next tasks of a batch, in order: a list of plain data, or (PICKLED) a list of pickles."""
+    """The values of the next tasks of a batch, in order.
+
+    A list of plain data; or (PICKLED) of pickles; or (STORED) of what ``inside.memory.opened`` takes.
+    """
 
     kind: int
     number: int

@@ -29,8 +29,8 @@ millisecond share one, which is sent this often."""
 
 PROMPT_SECONDS = 0.001
 
-PIPE_SECONDS_PER_BYTE = 0.6e-9
-"""What it costs each of the two sides to move a byte."""
+BYTE_SECONDS = 0.3e-9
+"""What it costs each of the two sides to move a byte: 0.6 ns through a pipe, 0.1 to 0.4 beside it, where what is large goes."""
 
 THREAD_SECONDS = 20e-6
 """What a task costs in a thread: with a GIL one task at a time is handed out."""
@@ -90,7 +90,7 @@ def rates(figures: Figures, machine: Machine) -> Rates:
     """Predict. The model: as many as there are workers, as the CPUs can compute, and as the GIL, or the parent, lets through."""
     seconds = max(figures.seconds, 1e-7)
     cpu = figures.computing + figures.elsewhere
-    move = figures.moving + figures.size * PIPE_SECONDS_PER_BYTE
+    move = figures.moving + figures.size * BYTE_SECONDS
     together = max(1.0, MESSAGE_SECONDS / seconds) if seconds < PROMPT_SECONDS else 1.0  # tasks in a message
     aside = PROCESS_SECONDS / together + figures.handling / 2 + move
     one_at_a_time = max(figures.computing, THREAD_SECONDS) if machine.gil else THREAD_SECONDS / machine.cpus
@@ -153,7 +153,7 @@ class Nature:
         waiting = max(0.0, cost.wall - cost.cpu - cost.queued)
         if busy > 1 and cost.cpu * busy > BUSY_SHARE * cost.wall and self._tasks:
             waiting = min(waiting, cost.tasks * self._waiting / self._tasks)
-        seconds = cost.wall + cost.moving + 2 * size * PIPE_SECONDS_PER_BYTE
+        seconds = cost.wall + cost.moving + 2 * size * BYTE_SECONDS
         old = 0.5 ** (seconds / MEMORY_SECONDS)
         self._handling = handling
         self._count += cost.tasks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import reprlib
+from itertools import repeat
 from typing import Any
 
 MOST_CHARACTERS = 160
@@ -88,12 +89,13 @@ def call_text(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -
     return f"{name}({text})"
 
 
-def sealed_call_text(name: str, pickled: bytes) -> str:
-    """Return the same of arguments that are pickled: ``(arguments, keywords)``. No code of the user's runs."""
+def sealed_call_text(name: str, sealed: Any) -> str:
+    """Return the same of arguments that are sealed: ``(arguments, keywords)``. No code of the user's runs."""
+    pickled = sealed if isinstance(sealed, bytes) else sealed[0]  # of large buffers only what they are in is shown
     if len(pickled) > MOST_PICKLED_BYTES:
         return f"{name}(...)"
     try:
-        arguments, keywords = _Reader(io.BytesIO(pickled)).load()
+        arguments, keywords = _Reader(io.BytesIO(pickled), buffers=repeat(b"")).load()
         return call_text(name, arguments, keywords)
     except Exception:  # a pickle that does more than stand-ins can take
         return f"{name}(...)"

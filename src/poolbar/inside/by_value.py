@@ -21,7 +21,7 @@ from functools import _lru_cache_wrapper, lru_cache
 from hashlib import blake2b
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
@@ -29,6 +29,9 @@ from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 
 from .names import PROTOCOL, is_by_value
 from .shared_main import Side, main_globals, sent_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _MainGlobals(dict[str, Any]):
@@ -46,8 +49,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # what register() fills
     )
 
-    def __init__(self, file: Any, *, upward: bool) -> None:
-        super().__init__(file, protocol=PROTOCOL)
+    def __init__(self, file: Any, *, upward: bool, keep: Callable[[pickle.PickleBuffer], bool] | None) -> None:
+        super().__init__(file, protocol=PROTOCOL, buffer_callback=keep)
         self._upward = upward  # to the parent; a worker can have workers of its own
         if not upward:
             self.globals_ref[id(main_globals())] = _MainGlobals()
@@ -170,8 +173,14 @@ def _mark(value: Any) -> Any:
     return blake2b(buffer.getbuffer(), digest_size=16).digest()
 
 
-def dumps_by_value(obj: Any, *, upward: bool) -> bytes:
-    """Pickle ``obj`` with all that the other side cannot import; ``upward``: for the parent of this worker."""
+def dumps_by_value(obj: Any, *, upward: bool, keep: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """Pickle ``obj`` with all that the other side cannot import.
+
+    Args:
+        obj: what to pickle.
+        upward: for the parent of this worker.
+        keep: called for each buffer; False: it takes it, and it is no part of the pickle.
+    """
     buffer = io.BytesIO()
-    ByValuePickler(buffer, upward=upward).dump(obj)
+    ByValuePickler(buffer, upward=upward, keep=keep).dump(obj)
     return buffer.getvalue()

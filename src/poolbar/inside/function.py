@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
-from .meter import LARGE_BYTES
+from .memory import opened
 from .outbox import UNKNOWN
-from .pickling import loads
+from .pickling import LARGE_BYTES, loads, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .memory import Arena
     from .meter import Meter
 
 
@@ -30,8 +31,9 @@ class Function:
         was_long: its last batch took a while, or there was none: the next one is measured.
     """
 
-    def __init__(self, sealed: bytes, fresh: bool) -> None:
-        self.sealed = sealed
+    def __init__(self, stored: Any, fresh: bool, arena: Arena) -> None:
+        self._stored = stored
+        self._arena = arena
         self.fresh = fresh
         self.manner = UNKNOWN  # what it has returned so far
         self.expected: type = type(None)
@@ -41,10 +43,13 @@ class Function:
     def load(self) -> Callable[..., Any]:
         """Return the function: a copy of its own for each call, where it is ``fresh``."""
         if self.fresh:
-            return loads(self.sealed)  # type: ignore[no-any-return]
+            return self._unsealed()  # type: ignore[no-any-return]
         if self.loaded is None:
-            self.loaded = loads(self.sealed)
+            self.loaded = self._unsealed()
         return self.loaded
+
+    def _unsealed(self) -> Any:
+        return unseal(opened(self._stored, self._arena))
 
     def caller(self, form: int, meter: Meter) -> Callable[[Any], Any]:
         """Return what runs one task, given its item. Raises what unpickling the function raises."""
@@ -57,12 +62,14 @@ class Function:
         def starred_fresh(item: Any) -> Any:
             return load()(*item)
 
-        def sealed(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item, meter)
+        arena = self._arena
+
+        def sealed(item: Any) -> Any:
+            arguments, keywords = _unsealed(item, meter, arena)
             return function(*arguments, **keywords)
 
-        def sealed_fresh(item: bytes) -> Any:
-            arguments, keywords = _unsealed(item, meter)
+        def sealed_fresh(item: Any) -> Any:
+            arguments, keywords = _unsealed(item, meter, arena)
             return load()(*arguments, **keywords)
 
         if form == messages.SINGLE:
@@ -72,11 +79,11 @@ class Function:
         return sealed_fresh if self.fresh else sealed
 
 
-def _unsealed(item: bytes, meter: Meter) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _unsealed(item: Any, meter: Meter, arena: Arena) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
-        if len(item) < LARGE_BYTES:
+        if type(item) is bytes and len(item) < LARGE_BYTES:
             return loads(item)  # type: ignore[no-any-return]
-        return meter.aside(lambda: loads(item))  # type: ignore[no-any-return]
+        return meter.aside(lambda: unseal(opened(item, arena)))  # type: ignore[no-any-return]
     except BaseException as error:
         raise BadArguments from error
 

@@ -84,7 +84,7 @@ def serve(name: str, tasks: int, outcomes: int, control: int, sealed: bytes) -> 
     asked = receiver(opened(control, reading=True))
     way_in, way_out = receiver(opened(tasks, reading=True)), sender(opened(outcomes, reading=False))
     meter = thread_meter()  # what else computes in this process may be for anybody
-    server = _Interpreter(way_in, way_out, Ledger(setup.ledger_path), meter, setup.levels)
+    server = _Interpreter(way_in, way_out, Ledger(setup.memory.ledger), meter, setup)
     threads: Any = _thread
     events = server.outbox.events
     events.start_thread = partial(threads.start_joinable_thread, daemon=False)

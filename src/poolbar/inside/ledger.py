@@ -25,15 +25,18 @@ between, so that one of the two sees the other's (Dekker's algorithm for mutual 
 from __future__ import annotations
 
 import mmap
-import os
 import pickle
 import struct
 from threading import Lock
 from time import sleep
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from . import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .memory import Place
 
 SIZE = 256 * 1024
 HEAD = 48
@@ -183,39 +186,6 @@ class Ledger:
         self._trace.close()
 
 
-class Place(NamedTuple):
-    """Where a ledger lies until the worker has opened it."""
-
-    path: str
-    descriptor: int | None  # of memory without a file, which its path goes through; None for a file
-
-    def remove(self) -> None:
-        """Let nothing be left but the mappings. Called by the parent, once."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-        else:
-            try:
-                os.unlink(self.path)
-            except OSError:
-                pass  # the worker has removed it
-
-
 def create() -> Place:
-    """Make the memory that a Ledger lies on. Called by the parent.
-
-    On Linux it is no file: were the parent killed right now, nothing would be left behind.
-    """
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("poolbar")
-        os.ftruncate(descriptor, SIZE + TRACE_BYTES)
-        path = f"/proc/{os.getpid()}/fd/{descriptor}"
-        # A process that has dropped its privileges may open this itself, and its children may not: it is root's then.
-        if os.access(path, os.R_OK | os.W_OK) and os.stat(f"/proc/{os.getpid()}/fd").st_uid == os.geteuid():
-            return Place(path, descriptor)
-        os.close(descriptor)
-    import tempfile
-
-    descriptor, path = tempfile.mkstemp(prefix="poolbar-")
-    os.ftruncate(descriptor, SIZE + TRACE_BYTES)
-    os.close(descriptor)
-    return Place(path, None)
+    """Make the memory that a Ledger lies on. Called by the parent."""
+    return memory.create(SIZE + TRACE_BYTES)

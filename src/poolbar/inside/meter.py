@@ -16,9 +16,6 @@ T = TypeVar("T")
 LONG_SECONDS = 0.001
 """A batch that was shorter says nothing of waiting, and two readings would be a good part of it."""
 
-LARGE_BYTES = 1 << 16
-"""What is pickled to less moves in microseconds: that is not timed."""
-
 try:
     from resource import RUSAGE_CHILDREN, getrusage
 except ImportError:  # Windows: what the tasks' own child processes compute is not known

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .. import _messages as messages
 from . import ledger as ledgers
 from .events import Events
-from .meter import LARGE_BYTES
 from .names import PROTOCOL
-from .pickling import ATOMS, dumps
+from .pickling import ATOMS, LARGE_BYTES, dumps, seal
 from .shared_main import Side
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from .channel import ConnectionSender, Sender
     from .ledger import Ledger
+    from .memory import Arena
     from .meter import Meter
 
 PROMPT_SECONDS = 0.001
@@ -29,6 +29,10 @@ PROMPT_SECONDS = 0.001
 
 FLUSH_SECONDS = 0.004
 """Outcomes of shorter tasks are sent this often: a message costs the parent about 20 us."""
+
+
+MOST_ARENA_BYTES = 64 << 20
+"""Where so much of a batch's values lies in the arena, further ones go through the pipe."""
 
 
 # How the values of a function are kept until they are sent, by what it has returned so far.
@@ -93,9 +97,10 @@ class Outbox:
         note: keeps such a value in the ledger; may raise ValueError or OverflowError.
     """
 
-    def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger, meter: Meter) -> None:
+    def __init__(self, pipe: Sender | ConnectionSender, ledger: Ledger, arena: Arena, meter: Meter) -> None:
         self._pipe = pipe
         self._ledger = ledger
+        self._arena = arena  # the main thread's: it puts a value there before it sends word of it
         self.meter = meter
         self._lock: Any = RLock()
         self.events = Events(_Line(pipe, self._lock))
@@ -121,6 +126,7 @@ class Outbox:
         self.number = number
         self.ended = 0
         self.closed = False
+        self._arena.rewind()  # a new batch has come, so the parent has what was there
         self._keep(manner, expected)
         self._ledger.begin(number, self._kept_as())
         self.events.listen(True)
@@ -179,16 +185,24 @@ class Outbox:
         return False
 
     def _add_pickled(self, value: Any) -> None:
-        if self._was_large:  # so this one probably is
-            pickled = self.meter.aside(lambda: dumps(value, Side.main_by_value, upward=True))
-        else:
-            pickled = dumps(value, Side.main_by_value, upward=True)
-        self._was_large = len(pickled) >= LARGE_BYTES
-        fits = self._ledger.write_sealed(pickled)
-        self.values.append(pickled)
+        # If the last one was large, this one probably is.
+        sealed = self.meter.aside(lambda: self._stored(value)) if self._was_large else self._stored(value)
+        self._was_large = type(sealed) is not bytes
+        is_kept = not self._was_large and self._ledger.write_sealed(sealed)
+        self.values.append(sealed)
         self.ended += 1
-        if not fits:
+        if not is_kept:
             self.flush(last=False)
+
+    def _stored(self, value: Any) -> Any:
+        """Return the value's pickle; or what the message says of it, if it is large."""
+        sealed = seal(value, Side.main_by_value, upward=True)
+        return sealed if type(sealed) is bytes else tuple([self._part(part) for part in sealed])
+
+    def _part(self, part: Any) -> Any:
+        if len(part) < LARGE_BYTES:
+            return part
+        return self._arena.put(part) if self._arena.used < MOST_ARENA_BYTES else bytes(part)
 
     def fail(self, stage: int, error: BaseException, *, last: bool) -> None:
         """Add the error of the next task, and send it at once."""
@@ -237,7 +251,9 @@ class Outbox:
                 self._write(self._message(values, 0.0, False, None))
 
     def _message(self, values: list[Any], seconds: float, last: bool, cost: tuple[Any, ...] | None) -> messages.Values:
-        kind = messages.PICKLED if self.manner is PICKLED else messages.VALUES
+        kind = messages.VALUES
+        if self.manner is PICKLED:
+            kind = messages.PICKLED if all(type(value) is bytes for value in values) else messages.STORED
         return messages.Values(kind, self.number, values, seconds, last, cost)
 
     def _write_values(self, message: messages.Values) -> None:

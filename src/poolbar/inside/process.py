@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from . import shared
 from .bars import Process
 from .channel import receiver, sender
 from .ledger import Ledger
@@ -64,16 +65,17 @@ def serve(
     """Run a worker: the target of its process."""
     ignore_interrupts()
     end_with(life)
+    shared.start()
     for name, value in setup.environment.items():
         os.environ.setdefault(name, value)
     try:
-        ledger = Ledger(setup.ledger_path)
+        ledger = Ledger(setup.memory.ledger)
         if not os.environ.get("PYTHONFAULTHANDLER"):  # else the user wants native tracebacks on stderr
-            ledger.catch_traces(setup.ledger_path)
+            ledger.catch_traces(setup.memory.ledger)
         setup.flags.settle()
+        server = _Process(receiver(tasks), sender(outcomes), ledger, process_meter(), setup)
     except FileNotFoundError:
         return  # the parent is gone
-    server = _Process(receiver(tasks), sender(outcomes), ledger, process_meter(), setup.levels)
     if hasattr(os, "register_at_fork"):
         if server.relay is not None:
             os.register_at_fork(before=server.relay.streams.take_in)

@@ -15,8 +15,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
+from . import shared
 from .bars import Process, Teller
 from .function import BadArguments, BadFunction, Function, raiser
+from .memory import Arena
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .relay import Relay
@@ -48,15 +50,16 @@ class Server:
         outcomes: Sender | ConnectionSender,
         ledger: Ledger,
         meter: Meter,
-        levels: Levels | None,
+        setup: Setup,
     ) -> None:
         self.tasks = tasks
-        self.outbox = Outbox(outcomes, ledger, meter)
+        self.arguments = Arena(setup.memory.arguments)
+        self.outbox = Outbox(outcomes, ledger, Arena(setup.memory.values), meter)
         self.ledger = ledger
         self.relay: Relay | None = None
         Process.teller = Teller(self.outbox.events.put_bar, lambda: (self.outbox.number, ledger.head[0]))
-        if levels is not None:
-            self.relay = Relay(self.outbox.events, levels)
+        if setup.levels is not None:
+            self.relay = Relay(self.outbox.events, setup.levels)
             self.outbox.end_lines = self.relay.streams.end_lines
         self.functions: dict[int, Function] = {}
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
@@ -103,6 +106,7 @@ class Server:
     def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
         self.functions.clear()
+        shared.forget()
         if self.relay is not None:
             self.relay.reset(levels)
         start_main()
@@ -117,8 +121,8 @@ class Server:
             self.hand_back(batch.number, todo)
         for old in batch.forget:
             self.functions.pop(old, None)
-        if batch.sealed_function is not None:
-            self.functions[batch.function] = Function(batch.sealed_function, batch.fresh)
+        if batch.stored_function is not None:
+            self.functions[batch.function] = Function(batch.stored_function, batch.fresh, self.arguments)
         function = self.functions[batch.function]
         outbox = self.outbox
         outbox.begin(batch.number, function.manner, function.expected)

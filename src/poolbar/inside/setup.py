@@ -54,10 +54,18 @@ class Flags(NamedTuple):
         sys._xoptions.update(self.options)
 
 
+class Paths(NamedTuple):
+    """Where memory lies that a worker and its parent share."""
+
+    ledger: str
+    arguments: str  # the arena of what comes in
+    values: str  # and of what goes out
+
+
 class Setup(NamedTuple):
     """What a worker starts with."""
 
-    ledger_path: str
+    memory: Paths
     initializer: Initializer | None
     environment: dict[str, str]  # taken where the variable is not set
     flags: Flags

@@ -68,6 +68,9 @@ class Worker(Protocol):
     def run(self, batch: Batch, sink: Sink) -> None:
         """Run a batch. Every task ends in the sink, or is left in the batch because it was not started."""
 
+    def rest(self) -> None:
+        """Give back what is kept for the next batch: none has come for a while."""
+
     def is_alive(self) -> bool:
         """Tell whether it can run another batch."""
 

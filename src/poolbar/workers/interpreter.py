@@ -76,8 +76,8 @@ class InterpreterWorker(PipedWorker):
         widen(tasks)
         widen(outcomes)
         theirs = (tasks, outcomes, control)
-        path = self._connect(tasks_in, outcomes_out, control_in)
-        setup = Setup(path, self._initializer, {}, Flags({}, {}), Main(by_value=True, empty=True), self._levels)
+        paths = self._connect(tasks_in, outcomes_out, control_in)
+        setup = Setup(paths, self._initializer, {}, Flags({}, {}), Main(by_value=True, empty=True), self._levels)
         try:
             interpreter = import_module("concurrent.interpreters").create()
             interpreter.prepare_main(

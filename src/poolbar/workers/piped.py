@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from ..inside import ledger as ledgers
+from ..inside import memory
 from ..inside.channel import receiver, sender
 from ..inside.pickling import loads
 from ..inside.serve import ASK
+from ..inside.setup import Paths
 from . import WorkerFailed, relayed
 from .remote_errors import rebuilt
 from .sending import Outgoing
@@ -42,19 +44,22 @@ class PipedWorker(ABC):
         self.pid: int | None = None
         self.ran = 0
         self.first_megabytes: float | None = None
-        self._outgoing = Outgoing(main_by_value)
+        self._main_by_value = main_by_value
         self._usable = False
         self._look = threading.Lock()
         self._batch: Batch | None = None  # that runs
 
     # --- start and end
 
-    def _connect(self, tasks: Any, outcomes: Any, control: Any) -> str:
-        """Take this side's ends of the pipes, and make the ledger; return its path."""
+    def _connect(self, tasks: Any, outcomes: Any, control: Any) -> Paths:
+        """Take this side's ends of the pipes, and make the memory that is shared; return where it lies."""
         self._tasks, self._outcomes, self._control = sender(tasks), receiver(outcomes), sender(control)
-        self._place: ledgers.Place | None = ledgers.create()
-        self._ledger = ledgers.Ledger(self._place.path)
-        return self._place.path
+        self._places = [ledgers.create(), memory.create(0), memory.create(0)]
+        paths = Paths(*[place.path for place in self._places])
+        self._ledger = ledgers.Ledger(paths.ledger)
+        self._arguments, self._values = memory.Arena(paths.arguments), memory.Arena(paths.values)
+        self._outgoing = Outgoing(self._main_by_value, self._arguments)
+        return paths
 
     def _await_ready(self) -> None:
         """Wait until the worker is there and its initializer has run.
@@ -68,7 +73,7 @@ class PipedWorker(ABC):
         if message[0] == messages.INITIALIZER_FAILED:
             self._bury()
             raise WorkerFailed(f"its initializer raised {message[1]}", final=True)
-        self._remove_place()
+        self._remove_places()
         self._usable = True
 
     def is_alive(self) -> bool:
@@ -93,13 +98,18 @@ class PipedWorker(ABC):
     def _discard(self) -> None:
         for end in (self._tasks, self._outcomes, self._control):
             end.close()
-        self._ledger.close()
-        self._remove_place()
+        for shared in (self._ledger, self._arguments, self._values):
+            shared.close()
+        self._remove_places()
 
-    def _remove_place(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.remove()
+    def _remove_places(self) -> None:
+        while self._places:
+            self._places.pop().remove()
+
+    def rest(self) -> None:
+        """Give back the memory that large data lay in: there is nothing to do."""
+        self._arguments.shrink()
+        self._values.shrink()
 
     # --- batches
 
@@ -110,7 +120,7 @@ class PipedWorker(ABC):
             return
         with self._look:
             self._batch = batch
-        size = len(data)
+        size = len(data) + self._outgoing.large
         try:
             self._tasks.send(data)
             del data
@@ -159,13 +169,16 @@ class PipedWorker(ABC):
             else:
                 _, _, values, seconds, last, cost = message
                 del message
+                if kind == messages.STORED:
+                    values = [memory.opened(value, self._values) for value in values]
+                    size += sum(len(part) for value in values if type(value) is tuple for part in value)
                 received += size
                 self.ran += len(values)
                 if values and seconds:
                     sink.took(len(values), seconds)
                 if cost is not None:
                     sink.cost(messages.Cost._make(cost), sent, received)
-                sink.values(values, kind == messages.PICKLED, size, last)
+                sink.values(values, kind != messages.VALUES, size, last)
                 del values
 
     @abstractmethod

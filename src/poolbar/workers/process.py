@@ -69,9 +69,9 @@ class ProcessWorker(PipedWorker):
             widen(tasks)
             widen(outcomes)
             starting.parent_ends.update((tasks_in, outcomes_out, control_in))
-            path = self._connect(tasks_in, outcomes_out, control_in)
+            paths = self._connect(tasks_in, outcomes_out, control_in)
             self._tasks.on_stuck = self.end_stuck
-            setup = Setup(path, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
+            setup = Setup(paths, plan.initializer, plan.limits, plan.flags, plan.main, plan.levels)
             try:
                 self.process = plan.process(serve, (tasks, outcomes, control, starting.life(context), setup))
                 self.process.start()
@@ -110,6 +110,8 @@ class ProcessWorker(PipedWorker):
             return
         key = self.plan.key
         is_good = not spent and self._usable and self._order is None
+        if is_good:
+            self.rest()
         if not (is_good and key is not None and shelf.put(key, self, self.plan.idle_seconds)):
             self.retire()
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from ..inside.names import PROTOCOL
-from ..inside.pickling import bytes_of_atoms, dumps
+from ..inside.pickling import LARGE_BYTES, bytes_of_atoms, seal
+from .blocks import Block
 from .remote_errors import not_picklable
 
 if TYPE_CHECKING:
     from .._batch import Batch
+    from ..inside.memory import Arena
+    from ..inside.pickling import Sealed
     from ..inside.relay import Levels
     from . import Sink
+    from .blocks import Blocks
 
 MOST_FUNCTIONS = 64
 """Functions that a worker keeps."""
@@ -27,12 +31,19 @@ MOST_BATCH_BYTES = 4 << 20
 class Outgoing:
     """Writes messages for one worker.
 
+    Args:
+        main_by_value: what the parent's ``__main__`` defines comes by value.
+        arena: where large data is put for this worker.
+
     Attributes:
         number: of the last batch.
+        large: bytes that its arguments have in the arena.
     """
 
-    def __init__(self, main_by_value: bool) -> None:
+    def __init__(self, main_by_value: bool, arena: Arena) -> None:
         self._main_by_value = main_by_value
+        self._arena = arena
+        self.large = 0
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
         self._forgotten: tuple[int, ...] = ()  # of these, the worker has yet to hear
         self.number = 0
@@ -53,10 +64,12 @@ class Outgoing:
                 self._forgotten += (self._sent.popitem(last=False)[0],)
         else:
             self._sent.move_to_end(function.id)
-        head = (messages.RUN, self.number, function.id, function.sealed if is_new else None, function.fresh)
+        self._arena.rewind()
+        self.large = 0
+        head = (messages.RUN, self.number, function.id, self._stored(function.sealed) if is_new else None, function.fresh)
         payloads = batch.source.payloads(batch)
         if batch.form == messages.SEALED:
-            return pickle.dumps((*head, messages.SEALED, payloads, self._forget()), PROTOCOL)
+            return self._already_sealed(head, payloads, sink)
         if function.takes_atoms:
             size = bytes_of_atoms(list(chain.from_iterable(payloads)) if batch.form == messages.STARRED else payloads)
             if size is not None and size <= MOST_BATCH_BYTES:
@@ -75,22 +88,52 @@ class Outgoing:
         forgotten, self._forgotten = self._forgotten, ()
         return forgotten
 
-    def _seal_items(self, batch: Batch, sink: Sink) -> list[bytes]:
-        sealed: list[bytes] = []
+    def _already_sealed(self, head: tuple[Any, ...], payloads: list[Sealed], sink: Sink) -> bytes:
+        stored: list[Any] = []
+        for payload in payloads:
+            if stored and self.large > MOST_BATCH_BYTES:
+                sink.given_back(len(payloads) - len(stored))
+                break
+            stored.append(payload if isinstance(payload, bytes) else self._stored(payload))
+        return pickle.dumps((*head, messages.SEALED, stored, self._forget()), PROTOCOL)
+
+    def _seal_items(self, batch: Batch, sink: Sink) -> list[Any]:
+        stored: list[Any] = []
         size = 0
         for position in range(len(batch.items)):
             try:
-                data = dumps(batch.arguments(position), self._main_by_value)
+                sealed = seal(batch.arguments(position), self._main_by_value)
             except BaseException as error:  # code of the user's runs while pickling
                 if position == 0:
                     sink.failed(not_picklable(batch.function.name, error), last=True)
                     return []
                 break  # it comes back as the first of another batch
-            if sealed and size + len(data) > MOST_BATCH_BYTES:
+            if isinstance(sealed, bytes):
+                size += len(sealed)
+                stored.append(sealed)
+            else:
+                stored.append(self._stored(_with_blocks(sealed, batch.source.blocks)))
+            if size + self.large > MOST_BATCH_BYTES:
                 break
-            size += len(data)
-            sealed.append(data)
-        if len(sealed) < len(batch.items):
-            sink.given_back(len(batch.items) - len(sealed))
-        batch.function.pace.note_bytes(len(sealed), size)
-        return sealed
+        if len(stored) < len(batch.items):
+            sink.given_back(len(batch.items) - len(stored))
+        batch.function.pace.note_bytes(len(stored), size + self.large)
+        return stored
+
+    def _stored(self, sealed: Sealed | None) -> Any:
+        """Return what the message says of something sealed: where its parts lie, or what they are."""
+        if sealed is None or isinstance(sealed, bytes):
+            return sealed
+        return tuple([self._part(part) for part in sealed])
+
+    def _part(self, part: Any) -> Any:
+        if type(part) is Block and part.is_repeated:
+            return part.path(), len(part)
+        if len(part) < LARGE_BYTES:
+            return part
+        self.large += len(part)
+        return self._arena.put(part.content if type(part) is Block else part)
+
+
+def _with_blocks(sealed: tuple[Any, ...], blocks: Blocks) -> tuple[Any, ...]:
+    return (sealed[0], *[blocks.repeated(buffer) or buffer for buffer in sealed[1:]])

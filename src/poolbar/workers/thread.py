@@ -12,6 +12,7 @@ from ..inside.meter import thread_meter
 from . import WorkerFailed
 from .numeric import pools
 from .remote_errors import did_not_unpickle_here
+from .shared import in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ class ThreadWorker:
         call = batch.function.call
         assert call is not None  # wherever threads run
         try:
-            arguments, keywords = batch.arguments(batch.done)
+            arguments, keywords = in_place(*batch.arguments(batch.done))
         except BaseException as error:  # it waited as a pickle; code of the user's runs while that is undone
             sink.failed(did_not_unpickle_here(batch.function.name, error), last)
             return
@@ -92,6 +93,9 @@ class ThreadWorker:
 
     def _task(self) -> int:
         return self._begun
+
+    def rest(self) -> None:
+        """Do nothing: it keeps nothing."""
 
     def is_alive(self) -> bool:
         """Return True: a thread does not die of a task."""
