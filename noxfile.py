@@ -1,7 +1,7 @@
 """Sessions: tests, lint, types, compat, compat_one, bench, guard, soak, chaos, freethreaded, notebook.
 
     nox                        tests on every interpreter found, lint, types
-    nox -s compat              the interpreter's own executor tests against poolbar, on every interpreter found
+    nox -s compat              the interpreter's own tests of executors and pools, on every interpreter found
     nox -s tests-3.13t         one of them
 
 Interpreters are looked for in POOLBAR_PYTHONS (executables or their directories, separated as in PATH), then among pyenv's

@@ -1,4 +1,4 @@
-"""Compares poolbar's public surface with ``concurrent.futures``: names, and signatures parameter by parameter.
+"""Compares poolbar's public surface with ``concurrent.futures`` and ``multiprocessing.pool``: names, and each parameter.
 
     python compat/surface.py
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import inspect
+import multiprocessing.pool
 import sys
 
 import poolbar
+from poolbar import _gathering
 
 DEPARTURES = {
     "Executor.map: chunksize=1, here None": "None lets batches size themselves",
@@ -19,6 +21,14 @@ DEPARTURES = {
     "ThreadPoolExecutor.BROKEN": "undocumented, for subclasses inside the stdlib; the error is a BrokenThreadPool here too",
     "ThreadPoolExecutor.prepare_context": "undocumented, for subclasses inside the stdlib",
     "ThreadPoolExecutor.__init__: **ctxkwargs": "private to the stdlib's interpreter pool",
+    "Pool.imap: chunksize=1, here None": "None lets batches size themselves",
+    "Pool.imap_unordered: chunksize=1, here None": "None lets batches size themselves",
+    "Pool.Process": "undocumented, for subclasses inside the stdlib",
+    "ThreadPool.Process": "undocumented, for subclasses inside the stdlib",
+    "AsyncResult.__init__: pool is missing": "made by the pool",
+    "AsyncResult.__init__: callback is missing": "made by the pool",
+    "AsyncResult.__init__: error_callback is missing": "made by the pool",
+    "IMapIterator.__init__: pool is missing": "made by the pool",
 }
 """What differs, and why. More parameters than the stdlib's are no departure, if they come by keyword or have a default."""
 
@@ -27,13 +37,20 @@ CLASSES = {
     "ProcessPoolExecutor": poolbar.ProcessPoolExecutor,
     "ThreadPoolExecutor": poolbar.ThreadPoolExecutor,
 }
+POOL_CLASSES = {
+    "Pool": poolbar.Pool,
+    "ThreadPool": poolbar.ThreadPool,
+    "AsyncResult": _gathering.AsyncResult,
+    "IMapIterator": _gathering.IMapIterator,
+}
 
 
 def differences() -> list[str]:
     """Return what the stdlib has and poolbar has not, or has otherwise."""
     found = [f"name {name}" for name in concurrent.futures.__all__ if not hasattr(poolbar, name)]
-    for name, ours in CLASSES.items():
-        theirs = getattr(concurrent.futures, name)
+    pairs = [(name, getattr(concurrent.futures, name), ours) for name, ours in CLASSES.items()]
+    pairs += [(name, getattr(multiprocessing.pool, name), ours) for name, ours in POOL_CLASSES.items()]
+    for name, theirs, ours in pairs:
         for method in sorted({*vars(theirs), "__init__"}):
             if method.startswith("_") and method != "__init__":
                 continue

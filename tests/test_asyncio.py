@@ -169,7 +169,7 @@ def test_inputs_are_pulled_by_the_loop_as_far_as_the_window_reaches(
             assert await anext(results) == read - 1
             await asyncio.sleep(0)
             assert len(pulled) <= read + 5
-        await results.aclose()  # type: ignore[attr-defined]
+        await results.aclose()
         before = len(pulled)
         assert await all_of(pool.amap(tasks.same, [1])) == [1]
         assert len(pulled) == before
@@ -241,7 +241,7 @@ def test_no_reference_to_results_is_kept(pool: poolbar.ProgressExecutor) -> None
         for _ in range(3):
             alive = weakref.ref(await anext(results))
             assert is_released(alive)
-        await results.aclose()  # type: ignore[attr-defined]
+        await results.aclose()
 
     run(main())
 
@@ -313,7 +313,7 @@ def test_leaving_early_drops_what_has_not_started(
                 break
             del results
         elif way == "close":
-            await results.aclose()  # type: ignore[attr-defined]
+            await results.aclose()
         else:
             while True:
                 await anext(results)
@@ -344,9 +344,10 @@ def test_leaving_early_drops_what_has_not_started(
     run(main())
 
 
-def test_without_an_event_loop_amap_says_what_to_do(pool: poolbar.ProgressExecutor) -> None:
-    with pytest.raises(RuntimeError, match="running asyncio event loop; elsewhere, let a thread wait"):
-        pool.amap(abs, [1]).__anext__().send(None)  # type: ignore[attr-defined]
+def test_without_an_event_loop_an_error_says_what_to_do(pool: poolbar.ProgressExecutor) -> None:
+    for step, what in (pool.amap(abs, [1]).__anext__(), "amap"), (pool.__aenter__(), "async with"):
+        with pytest.raises(RuntimeError, match=f"{what} needs a running asyncio event loop; elsewhere, let a thread wait"):
+            step.send(None)
     for wrong in (lambda: pool.amap(abs), lambda: pool.amap(1, [1]), lambda: pool.amap(abs, 1)):  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             wrong()

@@ -610,3 +610,23 @@ def test_an_error_that_is_yielded_makes_room_in_a_buffer_as_a_value_does(pool: p
     for inputs in (range(6), iter(range(6))):
         results = pool.map(tasks.fail_odd, inputs, buffersize=1, ordered=ordered, errors="collect")
         assert [result if isinstance(result, int) else "failed" for result in results] == [0, "failed", 2, "failed", 4, "failed"]
+
+
+@pytest.mark.parametrize("form", [list, iter])
+def test_a_map_that_was_read_keeps_no_arguments(pool: poolbar.ProgressExecutor, form: Callable[..., Any]) -> None:
+    items = [tasks.Tracked() for _ in range(5)]
+    alive = [weakref.ref(item) for item in items]
+    for _ in pool.map(id, form(items)):
+        pass
+    del items
+    assert all(map(is_released, alive))
+
+
+def test_what_a_shutdown_has_dropped_the_next_does_not_pull(gate: Gate) -> None:
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        gate.hold(executor)
+        endless = executor.map(abs, itertools.count())
+        gate.open()
+        executor.shutdown(wait=True, cancel_futures=True)
+    with pytest.raises(poolbar.CancelledError):
+        collections.deque(endless, maxlen=0)

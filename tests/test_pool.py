@@ -456,7 +456,8 @@ def test_initializer_context_and_settings_reach_the_workers(made: Callable[..., 
     assert len({pool.apply(tasks.pid_of) for _ in range(4)}) > 1
     assert (pool._processes, pool._executor._options.unit, pool._executor._options.retries) == (1, "row", 1)
     assert made(2, backend="thread")._executor.choice.kind == "thread"
-    assert made(2, thread_safe=True)._executor.choice.kind == "process"
+    assert made(2)._executor.choice.reason == "the executor's class says so"
+    assert made(2, thread_safe=True)._executor._options.is_auto
     assert "state=RUN" in repr(pool)
 
 

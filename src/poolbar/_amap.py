@@ -20,7 +20,7 @@ from ._inputs import inputs_of, taken_now
 from ._map import Nothing, Run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from ._inputs import Inputs
 
@@ -146,7 +146,7 @@ class Fed:
         self.exhausted = True
 
 
-def results(begin: Begin, iterables: tuple[Any, ...], deadline: float | None) -> AsyncIterator[Any]:
+def results(begin: Begin, iterables: tuple[Any, ...], deadline: float | None) -> AsyncGenerator[Any, None]:
     """Return the asynchronous iterator over the results of a run, which begins when the first is asked for.
 
     Raises:
@@ -159,8 +159,10 @@ def results(begin: Begin, iterables: tuple[Any, ...], deadline: float | None) ->
     return _results(begin, inputs_of(iterables), None, deadline)
 
 
-async def _results(begin: Begin, inputs: Any, source: AsyncIterator[Any] | None, deadline: float | None) -> AsyncIterator[Any]:
-    loop = _running_loop()
+async def _results(
+    begin: Begin, inputs: Any, source: AsyncIterator[Any] | None, deadline: float | None
+) -> AsyncGenerator[Any, None]:
+    loop = running_loop("amap")
     bell = LoopBell(loop)
     run = begin(inputs, partial(LoopRun if source is None else FedRun, bell=bell))
     pump = None if source is None else loop.create_task(run.pump(source, inputs))
@@ -188,12 +190,17 @@ async def _results(begin: Begin, inputs: Any, source: AsyncIterator[Any] | None,
             await asyncio.wait([pump])
 
 
-def _running_loop() -> asyncio.AbstractEventLoop:
+def running_loop(what: str) -> asyncio.AbstractEventLoop:
+    """Return the event loop of the calling task.
+
+    Raises:
+        RuntimeError: there is none, and ``what`` needs one.
+    """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeError(
-            "amap needs a running asyncio event loop; elsewhere, let a thread wait: trio.to_thread.run_sync(future.result)"
+            f"{what} needs a running asyncio event loop; elsewhere, let a thread wait: trio.to_thread.run_sync(future.result)"
         ) from None
 
 

@@ -38,7 +38,7 @@ from .workers.blocks import Blocks
 from .workers.shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -304,7 +304,7 @@ class ProgressExecutor(Executor):
         total: int | None = None,
         desc: str | None = None,
         errors: Literal["raise", "collect"] = "raise",
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """Return an asynchronous iterator over what ``map`` gives: ``async for value in executor.amap(fn, items)``.
 
         It takes what ``map`` takes, and asynchronous iterables. It needs a running asyncio event loop, blocks neither that nor
@@ -474,11 +474,11 @@ class ProgressExecutor(Executor):
 
     def _stop(self) -> None:
         """Cancel what waits, end what runs in processes, and wait for what cannot be ended."""
-        with interrupts_held_off():
+        with interrupts_held_off():  # for a second at most
             self._close()
             if self._crew is not None:
                 self._crew.stop()
-            self.shutdown(wait=True, cancel_futures=True)
+        self.shutdown(wait=True, cancel_futures=True)
 
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> bool | None:
         try:
@@ -492,6 +492,9 @@ class ProgressExecutor(Executor):
         return None
 
     async def __aenter__(self) -> Self:
+        from ._amap import running_loop
+
+        running_loop("async with")  # or its end could not be awaited
         return self
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures import wait as wait_for
 from multiprocessing import TimeoutError
 from multiprocessing.pool import MaybeEncodingError, RemoteTraceback  # type: ignore[attr-defined]  # typeshed has not all
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._errors import NotPicklable, set_cause
+from ._interrupts import interrupts_deferred
 from ._map import Nothing, Run
 from ._reading import Bell, next_chunk
 
@@ -61,7 +62,10 @@ class AsyncResult(Generic[T]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the result, ``timeout`` seconds at most."""
-        wait_for([self._future], timeout)
+        try:
+            self._future.exception(timeout)
+        except (FutureTimeoutError, CancelledError):  # of the wait: the task's own error is returned
+            pass
 
     def ready(self) -> bool:
         """Tell whether the result is there."""
@@ -132,7 +136,9 @@ class IMapIterator(Generic[T]):
         self._values, self._are_pickled = chunk.values, chunk.pickled
         self._values.reverse()
 
-    def __del__(self) -> None:
+    def __del__(self, _is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if _is_finalizing():
+            return  # no lane is left, and modules are half gone
         if self._is_read:
             self._run.leave()
         else:
@@ -225,8 +231,9 @@ class Calls:
             if self._has_ended:
                 self._queue.put(None)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._call_all, name="poolbar-callbacks", daemon=True)
-                self._thread.start()
+                with interrupts_deferred():  # a thread that is half started would never call anything
+                    self._thread = threading.Thread(target=self._call_all, name="poolbar-callbacks", daemon=True)
+                    self._thread.start()
 
     def _call_all(self) -> None:
         while True:
