@@ -630,3 +630,21 @@ def test_what_a_shutdown_has_dropped_the_next_does_not_pull(gate: Gate) -> None:
         executor.shutdown(wait=True, cancel_futures=True)
     with pytest.raises(poolbar.CancelledError):
         collections.deque(endless, maxlen=0)
+
+
+def test_the_first_result_of_a_function_known_to_be_fast_does_not_wait_for_a_window_of_inputs() -> None:
+    pulled = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    with poolbar.ProcessPoolExecutor(2) as executor:
+        assert sum(executor.map(tasks.same, range(200_000))) == sum(range(200_000))  # from here on the window is 256,000
+        results = executor.map(tasks.same, endless())
+        assert pulled <= 2 * poolbar._map.FIRST_TASKS
+        assert next(results) == 1
+        assert list(itertools.islice(results, 100_000)) == list(range(2, 100_002))
+        results.close()  # type: ignore[attr-defined]

@@ -39,6 +39,9 @@ UNREAD_BYTES = 128 << 20
 WINDOW_BATCHES = 4
 """A window holds this many batches for each worker: one that runs, one that waits, and room for both to grow."""
 
+FIRST_TASKS = 64
+"""For each worker: so many are pulled from an iterator before the first result, be its function known to be as fast as it may."""
+
 WIDEST_WINDOW = 400_000
 """Tasks. A window grows while workers have nothing to do and the caller waits; this bounds it."""
 
@@ -125,6 +128,7 @@ class Run:
         self._as_they_came: deque[Chunk] = deque()
         self._in_flight = 0  # tasks
         self._unread_bytes = 0
+        self._has_come = False  # the first outcome
         self._hungry = False
         self._end: Callable[[], BaseException] | None = None  # why the tasks that were not started never will be
         # the caller's own
@@ -239,6 +243,7 @@ class Run:
     def _deliver(self, chunk: Chunk) -> None:
         failed = chunk.error is not None
         self.tally.ended(chunk.tasks - failed, failed)
+        self._has_come = True
         with self._lock:
             self._in_flight -= chunk.tasks
             if not (self.unwatched or self.cancelled):
@@ -298,20 +303,28 @@ class Run:
             return self._read + self._buffersize - self._inputs.pulled
         if self._unread_bytes > UNREAD_BYTES:
             return 0
-        self._window = max(self._window, WINDOW_BATCHES * self._backlog.most_lanes(self.function) * self.function.pace.last)
+        tasks = WINDOW_BATCHES * self.function.pace.last
+        if not self._has_come:
+            tasks = min(tasks, FIRST_TASKS)
+        self._window = max(self._window, tasks * self._backlog.most_lanes(self.function))
         return self._read + self._window - self._inputs.pulled
 
     def top_up(self) -> None:
-        """Pull what the window has room for."""
+        """Pull what the window has room for, but not while the first result waits to be read."""
         while not self._inputs.exhausted and (room := self.room()) > 0:
+            if not self._read and self._has_come and self._is_there():
+                return
             began = time.perf_counter()
             self._pull(min(room, self._stride))
             if time.perf_counter() - began > SLOW_PULL_SECONDS:
                 self._stride = max(1, self._stride // 2)
-                if self._as_they_came or self._read in self._in_order:
+                if self._is_there():
                     return  # a result is there: it does not wait for a slow input
             else:
                 self._stride = min(self._stride * 2, WIDEST_STRIDE)
+
+    def _is_there(self) -> bool:
+        return bool(self._as_they_came) or self._read in self._in_order
 
     def poll(self) -> Chunk | Nothing:
         """Return the next outcomes, or why there are none.

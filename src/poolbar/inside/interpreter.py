@@ -96,4 +96,4 @@ def serve(name: str, tasks: int, outcomes: int, control: int, sealed: bytes) -> 
             server.serve()
     finally:
         events.end_thread()
-        meter.close()
+        server.close()

@@ -283,6 +283,11 @@ class Outbox:
         """Say what is left to say: the worker is about to end, and the parent reads until it has."""
         self.events.end()
 
+    def close(self) -> None:
+        """Give back what the system has lent for it."""
+        self._arena.close()
+        self.meter.close()
+
     def ready(self, pid: int) -> None:
         """Say that the worker has started."""
         self.end_lines()

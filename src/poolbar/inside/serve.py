@@ -110,6 +110,11 @@ class Server:
             else:
                 self.run(messages.Run._make(message))
 
+    def close(self) -> None:
+        """Give back what the system has lent: not every worker ends with a process."""
+        self.arguments.close()
+        self.outbox.close()
+
     def reset(self, levels: Levels) -> None:
         """Become as good as new, for the next executor."""
         self.functions.clear()
