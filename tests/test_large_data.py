@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import poolbar
+import poolbar.workers.blocks
 from poolbar.inside import memory
 from poolbar.inside.memory import Arena
 from poolbar.inside.pickling import LARGE_BYTES, seal, unseal
@@ -322,6 +323,57 @@ def test_a_worker_that_rests_has_given_the_memory_back() -> None:
         assert checksum(executor.submit(tasks.same, numbers()).result(20)) == checksum(numbers())
 
 
+# --- where there is none of that memory
+
+
+def test_where_there_is_no_room_the_pipe_takes_it(two: poolbar.ProgressExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Arena, "put", full)
+    monkeypatch.setattr(Block, "path", full)
+    array = numbers()
+    assert list(two.map(checksum, repeat(array, 4))) == [checksum(array)] * 4
+    assert [future.result(20) for future in [two.submit(checksum, array) for _ in range(4)]] == [checksum(array)] * 4
+    assert two.submit(partial(checksum, array)).result(20) == checksum(array)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_where_there_is_no_memory_without_a_file_there_are_temporary_files(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: Any) -> int:
+        raise PermissionError("not here")
+
+    if is_there:
+        monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    else:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array = numbers()
+    with poolbar.ProcessPoolExecutor(1, idle_seconds=0) as executor:
+        shared = executor.share(array)
+        assert executor.submit(checksum, shared).result(20) == checksum(array)
+        assert list(executor.map(checksum, repeat(array, 6))) == [checksum(array)] * 6
+        assert (executor.submit(tasks.same, array).result(20) == array).all()
+        assert list(tmp_path.iterdir())
+    del shared
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_keeps_only_so_much_of_what_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poolbar.workers.blocks, "MOST_KEPT_BYTES", 5 * LARGE // 2)
+    arrays = [numbers(seed=seed) for seed in range(4)]
+    blocks = Blocks(keep=True)
+    buffers = [pickle.PickleBuffer(array).raw() for array in arrays]
+    assert [blocks.repeated(buffer) for buffer in buffers] == [None] * 4
+    assert [blocks.repeated(buffer) is not None for buffer in buffers] == [True, True, False, False]
+    arrays[0][0] += 1
+    assert blocks.repeated(buffers[0]) is None  # it changes: there is room again
+    assert [blocks.repeated(buffer) is not None for buffer in buffers] == [False, True, True, False]
+
+
 # --- when workers die
 
 
@@ -373,7 +425,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 @LINUX
 def test_a_program_killed_among_large_data_leaves_nothing(tmp_path: Path) -> None:
     def left() -> set[str]:
-        return {*os.listdir("/dev/shm"), *(str(path) for path in Path(tempfile.gettempdir()).glob("poolbar-*"))}
+        # Those of multiprocessing's shared memory, too; other programs have others there.
+        return {str(path) for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob("p*[_-]*")}
 
     before = left()
     path = tmp_path / "script.py"
@@ -383,7 +436,7 @@ def test_a_program_killed_among_large_data_leaves_nothing(tmp_path: Path) -> Non
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
     assert until(lambda: all(map(is_gone, pids)))
-    assert {name for name in left() - before if not name.startswith("sem.")} == set()
+    assert {path for path in left() - before if Path(path).name.startswith(("poolbar-", "psm_"))} == set()
 
 
 # --- shared objects

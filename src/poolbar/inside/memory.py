@@ -42,19 +42,29 @@ def create(size: int) -> Place:
     On Linux it is no file: were this process killed right now, nothing would be left behind.
     """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("poolbar")
-        os.ftruncate(descriptor, size)
-        path = f"/proc/{os.getpid()}/fd/{descriptor}"
-        # A process that has dropped its privileges may open this itself, and its children may not: it is root's then.
-        if os.access(path, os.R_OK | os.W_OK) and os.stat(f"/proc/{os.getpid()}/fd").st_uid == os.geteuid():
-            return Place(path, descriptor)
-        os.close(descriptor)
+        place = _without_file(size)
+        if place is not None:
+            return place
     import tempfile
 
     descriptor, path = tempfile.mkstemp(prefix="poolbar-")
     os.ftruncate(descriptor, size)
     os.close(descriptor)
     return Place(path, None)
+
+
+def _without_file(size: int) -> Place | None:
+    try:
+        descriptor = os.memfd_create("poolbar")
+    except OSError:
+        return None  # a sandbox that does not allow it, perhaps; if there is no room for descriptors, a file will say so
+    os.ftruncate(descriptor, size)
+    path = f"/proc/{os.getpid()}/fd/{descriptor}"
+    # A process that has dropped its privileges may open this itself, and its children may not: it is root's then.
+    if os.access(path, os.R_OK | os.W_OK) and os.stat(f"/proc/{os.getpid()}/fd").st_uid == os.geteuid():
+        return Place(path, descriptor)
+    os.close(descriptor)
+    return None
 
 
 class Arena:
@@ -93,19 +103,24 @@ class Arena:
         """Begin anew: all that was put here has been read."""
         self.used = 0
         if len(self._view) > KEPT_ARENA:
-            self._unmap()
-            os.ftruncate(self._descriptor, KEPT_ARENA)
+            self._cut(KEPT_ARENA)
 
     def shrink(self) -> None:
         """Give all memory back, until the next use."""
         if os.fstat(self._descriptor).st_size:
-            self._unmap()
-            os.ftruncate(self._descriptor, 0)
+            self._cut(0)
 
     def close(self) -> None:
         """Let go of it."""
         self._unmap()
         os.close(self._descriptor)
+
+    def _cut(self, size: int) -> None:
+        self._unmap()
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError:
+            pass  # Windows, where the other side has it mapped: it stays as large as it is
 
     def _remap(self) -> None:
         self._unmap()

@@ -22,6 +22,9 @@ REPEATED_BYTES = 1 << 18
 MOST_SEEN = 64
 """Objects that a run remembers to have met."""
 
+MOST_KEPT_BYTES = 512 << 20
+"""Blocks that a run keeps, all together; the first may be larger."""
+
 
 class Block:
     """The content of a buffer, taken when it was made.
@@ -104,6 +107,7 @@ class Blocks:
 
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
+        self._kept = 0  # bytes
         self._lock = threading.Lock()
         self._seen: dict[int, _Seen] = {}  # by the object's id, the oldest first
 
@@ -114,12 +118,21 @@ class Blocks:
             return None
         block = seen.block()
         if block is None:
+            if self._kept and self._kept + len(buffer) > MOST_KEPT_BYTES:
+                return None
+            self._kept += len(buffer)  # where two lanes meet, one may be lost: the bound is none to the byte
             block = Block(bytearray(buffer), True)
             seen.hold(block, strongly=self._keep)
         elif not _is_same(block, buffer):
             seen.changes = True
+            self._let_go(seen)
             return None
         return block
+
+    def _let_go(self, seen: _Seen) -> None:
+        if seen.is_held():
+            self._kept -= seen.size
+            seen.hold(None)
 
     def copied(self, buffer: memoryview) -> Block:
         """Return a block of a buffer's content now: one that was made before, or a new one."""
@@ -152,7 +165,7 @@ class Blocks:
             except TypeError:  # nothing tells whether it is still the same object
                 return None, True
             if len(self._seen) > MOST_SEEN:
-                del self._seen[next(iter(self._seen))]
+                self._let_go(self._seen.pop(next(iter(self._seen))))
             return seen, True
 
 
@@ -168,9 +181,12 @@ class _Seen:
         self._strong: Block | None = None
         self.changes = False  # it was met with another content: it is not looked for again
 
-    def hold(self, block: Block, *, strongly: bool) -> None:
+    def hold(self, block: Block | None, *, strongly: bool = False) -> None:
         self._strong = block if strongly else None
-        self.block = weakref.ref(block)
+        self.block = _nothing if block is None else weakref.ref(block)
+
+    def is_held(self) -> bool:
+        return self._strong is not None
 
 
 def _nothing() -> None:

@@ -128,12 +128,16 @@ class Outgoing:
         return tuple([self._part(part) for part in sealed])
 
     def _part(self, part: Any) -> Any:
-        if type(part) is Block and part.is_repeated:
-            return part.path(), len(part)
-        if len(part) < LARGE_BYTES:
+        if len(part) < LARGE_BYTES and type(part) is not Block:
             return part
-        self.large += len(part)
-        return self._arena.put(part.content if type(part) is Block else part)
+        content = part.content if type(part) is Block else part
+        try:
+            if type(part) is Block and part.is_repeated:
+                return part.path(), len(part)
+            self.large += len(part)
+            return self._arena.put(content)
+        except (OSError, MemoryError):  # no room for it, or for another descriptor: the pipe takes it
+            return bytes(content)
 
 
 def _with_blocks(sealed: tuple[Any, ...], blocks: Blocks) -> tuple[Any, ...]:
