@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from typing import Any, NamedTuple
 
 ALIGNMENT = 64
@@ -17,6 +18,9 @@ ALIGNMENT = 64
 SMALLEST_ARENA = 1 << 20
 KEPT_ARENA = 256 << 20
 """Bytes: what an arena keeps from batch to batch."""
+
+_NO_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
+"""A mapping needs none of its own; before Python 3.13 each has one."""
 
 
 class Place(NamedTuple):
@@ -124,7 +128,7 @@ class Arena:
 
     def _remap(self) -> None:
         self._unmap()
-        self._map = mmap.mmap(self._descriptor, 0)
+        self._map = mmap.mmap(self._descriptor, 0, **_NO_DESCRIPTOR)
         self._view = memoryview(self._map)
 
     def _unmap(self) -> None:
@@ -168,6 +172,6 @@ def mapped(path: str, size: int, access: int) -> memoryview:
     flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:
-        return memoryview(mmap.mmap(descriptor, size, access=access))
+        return memoryview(mmap.mmap(descriptor, size, access=access, **_NO_DESCRIPTOR))
     finally:
         os.close(descriptor)
