@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import concurrent.futures.process
 import concurrent.futures.thread
-import multiprocessing.managers  # has the standard library's pool on its list when it is imported: in a manager it stays so
+import multiprocessing.managers
 import multiprocessing.pool
 import os
 import sys
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _presets, pool
@@ -112,6 +113,16 @@ class ThreadPool(pool.ThreadPool, Pool, _StdThreadPool):  # type: ignore[misc]
         pool.ThreadPool.__init__(self, processes, initializer, initargs, **shown)
 
 
+class _PoolsOfManagers:
+    """Makes the pools in a manager's process: the standard library's own under every start method, for nobody sees a bar there."""
+
+    def __call__(self, *args: Any) -> Any:
+        return _StdPool(*args)
+
+    def __reduce__(self) -> Any:
+        return resolve_name, (f"{_StdPool.__module__}:{_StdPool.__qualname__}",)  # where nothing is replaced
+
+
 class _PoolArguments(NamedTuple):
     processes: int | None = None
     initializer: Any = None
@@ -152,6 +163,8 @@ def replace(parts: Iterable[str], *, is_kind_open: bool) -> None:
     if POOL in parts:
         Pool._is_kind_open = is_kind_open
         # The functions and methods called Pool, also those imported before, look the class up here at each call.
+        registry = multiprocessing.managers.SyncManager._registry  # type: ignore[attr-defined]
+        registry["Pool"] = (_PoolsOfManagers(), *registry["Pool"][1:])
         pools.Pool, pools.ThreadPool = _named(Pool, _StdPool), _named(ThreadPool, _StdThreadPool)
 
 
