@@ -11,7 +11,7 @@ import io
 import os
 import runpy
 import sys
-from importlib.machinery import BuiltinImporter, SourceFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from pkgutil import get_importer, read_code
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,11 @@ def run_script(script: str, arguments: list[str]) -> None:
         SystemExit: also where there is no such file.
     """
     sys.argv[:] = [script, *arguments]
-    if get_importer(script) is not None:
-        sys.path.insert(0, script)
+    path = os.path.abspath(script)
+    if get_importer(path) is not None:
+        _begin_path(path, always=True)
         _run(lambda _: _run_module_as_main("__main__", alter_argv=False))
         return
-    path = os.path.abspath(script)
     try:
         with io.open_code(path) as file:
             data = file.read()
@@ -43,7 +43,7 @@ def run_script(script: str, arguments: list[str]) -> None:
         print(f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
         sys.exit(2)
     _begin_path(os.path.dirname(os.path.realpath(script)))
-    loader = SourceFileLoader("__main__", path)
+    loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", path)
     _run(lambda main: _execute(data, path, main), __file__=path, __cached__=None, __loader__=loader)
 
 
@@ -60,10 +60,13 @@ def run_code(text: str, arguments: list[str]) -> None:
     _run(lambda main: _execute(text.encode(), "<string>", main), __loader__=BuiltinImporter)
 
 
-def _begin_path(place: str) -> None:
-    # In the place of the working directory, which -m has put there; -P and -I have it so that nothing is.
-    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        sys.path[0] = place
+def _begin_path(place: str, *, always: bool = False) -> None:
+    # In the place of the working directory, which -m has put there, but under -P and -I.
+    is_safe = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
+    if not is_safe:
+        del sys.path[0]
+    if always or not is_safe:
+        sys.path.insert(0, place)
 
 
 def _run(start: Callable[[ModuleType], object], **attributes: Any) -> None:
