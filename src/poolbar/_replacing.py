@@ -32,7 +32,7 @@ _StdPool: Any = multiprocessing.pool.Pool
 _StdThreadPool: Any = multiprocessing.pool.ThreadPool
 
 _OF_AN_EVENT_LOOP = "asyncio"
-"""What the threads of an event loop's own executor are called; it serves the loop as long as that runs, and a bar tells nothing."""
+"""What the threads of an event loop's own executor are called; it serves as long as the loop runs: no bar can tell of it."""
 
 
 class ProcessPoolExecutor(_presets.ProcessPoolExecutor, _StdProcesses):  # type: ignore[misc]
@@ -96,9 +96,10 @@ class Pool(pool.Pool, _StdPool):  # type: ignore[misc]
         context: Any = None,
         **settings: Any,
     ) -> None:
-        if not isinstance(self, Pool):
+        made: Any = self
+        if not isinstance(made, Pool):
             # The standard library's ThreadPool, imported before, calls the class that it finds here by its name.
-            _StdPool.__init__(self, processes, initializer, initargs, maxtasksperchild, context)
+            _StdPool.__init__(made, processes, initializer, initargs, maxtasksperchild, context)
             return
         if self._is_kind_open:
             settings.setdefault("backend", None)  # not given: the variable says it
@@ -114,9 +115,10 @@ class ThreadPool(pool.ThreadPool, Pool, _StdThreadPool):  # type: ignore[misc]
 
 
 class _PoolsOfManagers:
-    """Makes the pools in a manager's process: the standard library's own under every start method, for nobody sees a bar there."""
+    """Makes the pools in a manager's process: the standard library's own, for a bar of that process would be in the way."""
 
     def __call__(self, *args: Any) -> Any:
+        """Make one."""
         return _StdPool(*args)
 
     def __reduce__(self) -> Any:
@@ -162,9 +164,9 @@ def replace(parts: Iterable[str], *, is_kind_open: bool) -> None:
         futures.ThreadPoolExecutor = futures.thread.ThreadPoolExecutor = _named(ThreadPoolExecutor, _StdThreads)
     if POOL in parts:
         Pool._is_kind_open = is_kind_open
-        # The functions and methods called Pool, also those imported before, look the class up here at each call.
         registry = multiprocessing.managers.SyncManager._registry  # type: ignore[attr-defined]
         registry["Pool"] = (_PoolsOfManagers(), *registry["Pool"][1:])
+        # The functions and methods called Pool, also those imported before, look the class up here at each call.
         pools.Pool, pools.ThreadPool = _named(Pool, _StdPool), _named(ThreadPool, _StdThreadPool)
 
 
