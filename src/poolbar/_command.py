@@ -14,7 +14,7 @@ USAGE = f"""{PROG} [OPTIONS] SCRIPT [ARGUMENTS]
        {PROG} [OPTIONS] -c CODE [ARGUMENTS]
        {PROG} [OPTIONS] info"""
 DESCRIPTION = """Run a Python program unchanged, with the standard library's pools replaced by poolbar's, so that it shows its
-progress. What the program itself gives a pool, such as a number of workers, wins over an option; an option wins over the variable."""
+progress. What the program itself gives a pool, such as a number of workers, wins over an option; an option over the variable."""
 EPILOG = """info shows what an executor would take here, and why; versions, CPUs, settings. A script of that name: ./info."""
 
 MODULE, CODE = "-m", "-c"
