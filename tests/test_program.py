@@ -172,7 +172,7 @@ builtins.early = ProcessPoolExecutor, ThreadPoolExecutor, Pool, ThreadPool
 """
 
 CHECKED = """
-import abc, concurrent.futures as futures, multiprocessing.pool as pools, pickle
+import abc, concurrent.futures as futures, multiprocessing.pool as pools, pickle, threading
 from poolbar._presets import ProcessPoolExecutor as Ours
 
 def square(x):
@@ -182,6 +182,10 @@ class Mine(futures.ProcessPoolExecutor, abc.ABC):
     def __init__(self, workers):
         super().__init__(max_workers=workers)
         self.more = 1
+
+class Named(futures.ThreadPoolExecutor):
+    def __init__(self, name, max_workers):
+        super().__init__(max_workers, name)
 
 class MyPool(pools.Pool):
     def double(self, items):
@@ -202,11 +206,18 @@ if __name__ == "__main__":
         print(isinstance(executor, early[0]), isinstance(executor, Ours), executor.more, executor._max_workers)
         print(executor._processes, executor._shutdown_thread, list(executor.map(square, range(4))))
     print(executor._shutdown_thread, pickle.loads(pickle.dumps(futures.ProcessPoolExecutor)) is late[0])
+    with Named("own", max_workers=1) as executor:
+        print(executor.submit(threading.current_thread).result().name)
     with MyPool(2) as pool:
         print(isinstance(pool, early[2]), pool.double([1, 2]))
-    with futures.ThreadPoolExecutor(2) as executor:
-        executor.submit(square, 2).result()
-        print(executor._max_workers, len(executor._threads) > 0, executor._shutdown)
+    with futures.ThreadPoolExecutor(1) as executor:
+        print(executor._work_queue.qsize())
+        go = threading.Event()
+        asked = [executor.submit(go.wait) for _ in range(3)]
+        while not asked[0].running():
+            pass
+        print(executor._work_queue.qsize() > 0, executor._max_workers, len(executor._threads), executor._shutdown)
+        go.set()
     print(executor._shutdown)
 """
 
@@ -215,7 +226,7 @@ def test_types_can_be_checked_also_by_who_had_the_classes_before(tmp_path: Path)
     (tmp_path / "sitecustomize.py").write_text(EARLY)
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     expected = ["True True True True", "True", "[0, 1, 4]"] * 4
-    expected += ["True", "True True 1 2", "{} False [0, 1, 4, 9]", "True True", "True [2, 8]", "2 True False", "True"]
+    expected += ["True", "True True 1 2", "{} False [0, 1, 4, 9]", "True True", "own_0", "True [2, 8]", "0", "True 1 1 False", "True"]
     assert told(tmp_path, CHECKED, PYTHONPATH=path) == expected
 
 
@@ -312,6 +323,18 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="max_tasks_per_child came with 3.11")
 def test_workers_are_replaced_after_some_tasks_under_every_start_method(tmp_path: Path) -> None:
     assert set(told(tmp_path, LIMITED)) == {"3"}
+
+
+def test_a_context_that_is_given_does_not_settle_how_others_start(tmp_path: Path) -> None:
+    text = """
+import concurrent.futures, multiprocessing
+if __name__ == "__main__":
+    given = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, given) as executor:
+        print(executor._mp_context is given)
+    multiprocessing.set_start_method("spawn")
+"""
+    assert told(tmp_path, text) == ["True"]
 
 
 def test_an_option_says_how_workers_start(tmp_path: Path) -> None:

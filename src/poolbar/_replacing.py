@@ -62,15 +62,31 @@ class ProcessPoolExecutor(_presets.ProcessPoolExecutor, _StdProcesses):  # type:
 class ThreadPoolExecutor(_presets.ThreadPoolExecutor, _StdThreads):  # type: ignore[misc]
     """Stands in for the standard library's, but for an event loop's own."""
 
-    def __new__(cls, max_workers: int | None = None, thread_name_prefix: str = "", *args: Any, **keywords: Any) -> Any:
+    def __new__(cls, *args: Any, **keywords: Any) -> Any:  # of a subclass they may mean anything
         """Make one; the standard library's own for an event loop."""
-        if cls is ThreadPoolExecutor and thread_name_prefix == _OF_AN_EVENT_LOOP:
-            return _StdThreads(max_workers, thread_name_prefix, *args, **keywords)
+        if cls is ThreadPoolExecutor and keywords.get("thread_name_prefix") == _OF_AN_EVENT_LOOP:
+            return _StdThreads(*args, **keywords)
         return super().__new__(cls)
+
+    @property
+    def _work_queue(self) -> _Waiting:  # its length is read by programs that hold back their submits
+        return _Waiting(self)
 
     @property
     def _shutdown(self) -> bool:  # as above
         return self._is_shut
+
+
+class _Waiting:
+    """What waits in an executor."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+
+    def qsize(self) -> int:
+        """Return how many tasks wait."""
+        crew = self._executor._crew
+        return 0 if crew is None else crew.backlog.figures()[0]
 
 
 class Pool(pool.Pool, _StdPool):  # type: ignore[misc]
@@ -139,9 +155,10 @@ def _context(given: Any, *, may_fork: bool) -> Any:
     Where the program leaves it to the interpreter, and that forks, programs count on what is inherited by forks: so do we.
     Elsewhere nothing is inherited in any case, and our way is the better one.
     """
-    default = multiprocessing.get_context()
-    if given is not None and given is not default:
+    is_settled = multiprocessing.get_start_method(allow_none=True) is not None  # else the program may yet set it
+    if given is not None and not (is_settled and given is multiprocessing.get_context()):
         return given
+    default = multiprocessing.get_context()
     if not may_fork or os.environ.get(variable_of("mp_context")) or default.get_start_method() != "fork":
         return None
     return default
