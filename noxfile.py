@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, bench, guard, soak, chaos, freethreaded, notebook.
+"""Sessions: tests, lint, types, compat, compat_one, programs, bench, guard, soak, chaos, freethreaded, notebook.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own tests of executors and pools, on every interpreter found
@@ -92,6 +92,13 @@ def compat_one(session: nox.Session) -> None:
     session.run(str(scripts / "python"), "-m", "pip", "install", "-q", ".")
     session.run(str(scripts / "python"), "compat/surface.py")
     session.run(str(scripts / "python"), "compat/run_suite.py", *session.posargs)
+
+
+@nox.session
+def programs(session: nox.Session) -> None:
+    """Programs of others under ``python -m poolbar``: they end as without it, and show a bar."""
+    session.install(".", "black", "flake8", "isort", "pylint", "yapf")
+    session.run("python", "compat/programs.py", *session.posargs)
 
 
 def has_suite(python: str, session: nox.Session | None = None) -> bool:

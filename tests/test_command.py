@@ -20,8 +20,8 @@ def run(*arguments: str, flags: tuple[str, ...] = (), **variables: str) -> subpr
     )  # fmt: skip
 
 
-def shown(**variables: str) -> dict[str, str]:
-    done = run("info", **variables)
+def shown(*options: str, **variables: str) -> dict[str, str]:
+    done = run(*options, "info", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split("  ", 1) for line in done.stdout.splitlines() if line]
     return {name: text.strip() for name, text in rows}
@@ -35,10 +35,16 @@ def test_without_a_command_it_tells_how_it_is_used(arguments: tuple[str, ...]) -
     assert "info" in done.stdout
 
 
-def test_a_command_that_there_is_not_is_an_error() -> None:
+def test_what_is_neither_a_command_nor_a_script_is_an_error() -> None:
     done = run("inform")
     assert done.returncode == 2
-    assert "invalid choice: 'inform'" in done.stderr
+    assert "can't open file" in done.stderr
+    assert "inform" in done.stderr
+
+
+def test_info_takes_no_arguments_but_options_before_it() -> None:
+    assert run("info", "more").returncode == 2
+    assert run("--workers", "3", "info").returncode == 0
 
 
 def test_info_shows_what_an_executor_takes_and_why() -> None:
@@ -74,6 +80,19 @@ def test_info_shows_each_setting_and_where_it_came_from() -> None:
     assert rows["POOLBAR_IDLE_SECONDS"] == "idle_seconds = 10.0 (default)"
     assert rows["POOLBAR_WORKERS"] == "is no setting"
     assert rows["choice"] == "thread, at most 3 workers"
+
+
+def test_info_shows_what_an_option_has_set() -> None:
+    rows = shown("--workers", "3", "--desc=all", POOLBAR_MAX_WORKERS="5", POOLBAR_RETRIES="1")
+    assert rows["POOLBAR_MAX_WORKERS"] == "max_workers = 3 (option)"
+    assert rows["POOLBAR_DESC"] == "desc = 'all' (option)"
+    assert rows["POOLBAR_RETRIES"] == "retries = 1 (variable)"
+    assert rows["choice"].endswith("at most 3 workers")
+
+
+def test_help_tells_of_every_setting() -> None:
+    told = run("--help").stdout
+    assert all("--" + setting.variable.removeprefix("POOLBAR_").lower().replace("_", "-") in told for setting in TABLE)
 
 
 def test_info_shows_what_is_wrong_with_a_variable_and_fails() -> None:

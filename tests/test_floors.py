@@ -52,7 +52,9 @@ FLOORS = [
     },
     {"_executor", "_presets", "pool"},
     {"__init__"},
-    {"__main__", "_info"},
+    {"_command", "_info", "_program"},
+    {"_replacing"},
+    {"__main__"},
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
 TYPES_ONLY = {

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+from typing import TYPE_CHECKING
+
+from ._command import CODE, MODULE, make_parser, read
+
+if TYPE_CHECKING:
+    from ._command import Asked
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit status.
-
-    Args:
-        arguments: the command line; None for the process's own.
-    """
-    parser = argparse.ArgumentParser(prog="python -m poolbar", description="Run Python work in parallel and see it happen.")
-    commands = parser.add_subparsers(metavar="COMMAND")
-    info = commands.add_parser("info", help="show what an executor would take here, and why; versions, CPUs, settings")
-    info.set_defaults(run=_info)
-    asked = parser.parse_args(arguments)
-    if "run" not in asked:
-        parser.print_help()
-        return 0
-    status: int = asked.run()
-    return status
+def main() -> int:
+    """Run the command or the program that this process's command line names; return the exit status."""
+    parser = make_parser()
+    asked = read(parser, sys.argv[1:])
+    os.environ.update(asked.settings)
+    if asked.form == "" and asked.what == "info":
+        if asked.arguments:
+            parser.error(f"info takes no arguments: {' '.join(asked.arguments)}")
+        return _info(asked)
+    _run(asked)
+    return 0
 
 
-def _info() -> int:
+def _info(asked: Asked) -> int:
     from ._info import info
 
-    text, is_good = info()
+    text, is_good = info(frozenset(asked.settings))
     print(text)
     return 0 if is_good else 1
+
+
+def _run(asked: Asked) -> None:
+    from . import _program
+    from ._replacing import replace
+
+    replace(asked.parts, is_kind_open=bool({"POOLBAR_BACKEND", "POOLBAR_THREAD_SAFE"} & asked.settings.keys()))
+    run = {MODULE: _program.run_module, CODE: _program.run_code}.get(asked.form, _program.run_script)
+    run(asked.what, asked.arguments)
 
 
 if __name__ == "__main__":

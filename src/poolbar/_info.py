@@ -18,10 +18,14 @@ PACKAGES = ("loky", "tqdm", "cloudpickle", "threadpoolctl")
 Rows = list[tuple[str, str]]
 
 
-def info() -> tuple[str, bool]:
-    """Return the text, and whether an executor can be made with the settings that there are."""
+def info(options: frozenset[str] = frozenset()) -> tuple[str, bool]:
+    """Return the text, and whether an executor can be made with the settings that there are.
+
+    Args:
+        options: the variables that options of the command line have set.
+    """
     chosen, can_choose = _choice()
-    settings = [_setting(setting) for setting in TABLE]
+    settings = [_setting(setting, is_option=setting.variable in options) for setting in TABLE]
     known = {setting.variable for setting in TABLE}
     unknown: Rows = [(name, "is no setting") for name in sorted(os.environ) if name.startswith("POOLBAR_") and name not in known]
     parts = [chosen, _versions(), _cpus(), [row for row, _ in settings] + unknown]
@@ -68,10 +72,11 @@ def _cpus() -> Rows:
     ]
 
 
-def _setting(setting: Setting) -> tuple[tuple[str, str], bool]:
+def _setting(setting: Setting, *, is_option: bool) -> tuple[tuple[str, str], bool]:
     given = os.environ.get(setting.variable, "")
     try:
         value = resolve(setting.keyword, None)
     except ValueError as error:
         return (setting.variable, f"error: {error}"), False
-    return (setting.variable, f"{setting.keyword} = {value!r} ({'variable' if given else 'default'})"), True
+    source = "option" if is_option else "variable" if given else "default"
+    return (setting.variable, f"{setting.keyword} = {value!r} ({source})"), True

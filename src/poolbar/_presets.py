@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ProcessPoolExecutor(ProgressExecutor):
     """ProgressExecutor with worker processes, and the signature of the standard library's ProcessPoolExecutor."""
 
-    _fixed_kind = "process"
+    _fixed_kind: str | None = "process"
 
     def __init__(
         self,

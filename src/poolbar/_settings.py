@@ -223,6 +223,11 @@ def resolve(keyword: str, given: Any, environment: Mapping[str, str] | None = No
         raise SettingError(_complaint(setting, source, value, wrong_type=False)) from None
 
 
+def variable_of(keyword: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return _BY_KEYWORD[keyword].variable
+
+
 def source_of(keyword: str, given: Any) -> str:
     """Return what a setting is called where it was set: its keyword, or its variable."""
     return keyword if given is not None else _BY_KEYWORD[keyword].variable
