@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,15 @@ except ImportError as error:
     raise ImportError("poolbar.joblib needs joblib 1.3 or newer: pip install 'joblib>=1.3'") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ._crew import Crew
 
 IDLE_SECONDS = 300.0
 """How long idle workers are kept unless it is said: as long as joblib keeps loky's. They have imported what is slow to import."""
+
+LOOK_SECONDS = 0.01
+"""How long joblib sleeps where a result that it wants is not there."""
 
 _OF_OTHERS = ("context", "max_nbytes", "mmap_mode", "prefer", "require", "temp_folder", "verbose")
 """What joblib tells every backend, and what is of no use to this one: large data goes through shared memory by itself."""
@@ -63,7 +67,11 @@ class _Tasks(Tally):
 
 
 class _CallExecutor(ProcessPoolExecutor):
-    """Runs the batches of one call of a ``Parallel``."""
+    """Runs the batches of one call of a ``Parallel``.
+
+    ``_quiet`` guards the number of batches that have not ended. The caller's thread waits on it for moments, before it reads results;
+    who ends the last batch wakes it.
+    """
 
     _tally_type = _Tasks
 
@@ -72,6 +80,8 @@ class _CallExecutor(ProcessPoolExecutor):
         self._options = self._options._replace(numeric_threads=numeric_threads)
         self._total = total
         self._is_stopped = False
+        self._quiet = threading.Condition()
+        self._batches = 0
 
     def _new_tally(self, crew: Crew, total: int | None, desc: str | None) -> Tally:
         return super()._new_tally(crew, self._total, desc)
@@ -80,7 +90,9 @@ class _CallExecutor(ProcessPoolExecutor):
         """Do nothing: a call has one bar, where it was called."""
 
     def submit_batch(self, batch: Callable[[], Any]) -> Future[Any]:
-        """Submit a batch. Once all was stopped, what comes is cancelled: a lane may be about to submit the next one."""
+        """Submit a batch, of which ``batch_ended`` is to hear. Once all was stopped, what comes is cancelled: a lane may be about to submit the next one."""
+        with self._quiet:
+            self._batches += 1
         try:
             # Not the batch itself: its class has the function, which is sent once.
             return self.submit(type(batch).__call__, batch)
@@ -90,6 +102,18 @@ class _CallExecutor(ProcessPoolExecutor):
         future: Future[Any] = Future()
         future.cancel()
         return future
+
+    def batch_ended(self) -> None:
+        """Note that joblib has the results of a batch."""
+        with self._quiet:
+            self._batches -= 1
+            if not self._batches:
+                self._quiet.notify_all()
+
+    def wait_until_quiet(self, seconds: float) -> None:
+        """Wait until joblib has the results of all batches that there are so far, but no longer than so many seconds."""
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._batches, seconds)
 
     def tasks_ended(self, ok: int, failed: int) -> None:
         """Count tasks that ended."""
@@ -193,6 +217,14 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         if executor is not None:
             executor.stop()
 
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Let the first results come: joblib looks for them every 10 ms, which is long for a call of a few small tasks."""
+        executor = self._executor
+        if executor is not None:
+            executor.wait_until_quiet(LOOK_SECONDS)
+        yield
+
     # --- batches
 
     def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
@@ -219,9 +251,9 @@ def _ended(executor: _CallExecutor, tasks: int, callback: Any, future: Future[An
     if not future.cancelled():
         failed = tasks if future.exception() is not None else 0  # which of them failed, only its traceback tells
         executor.tasks_ended(tasks - failed, failed)
-    if callback is None:
-        return
-    callback(future)
+    if callback is not None:
+        callback(future)
+    executor.batch_ended()
     # joblib tells nobody how many tasks there are, but forgets the iterator that has no more.
     parallel = getattr(callback, "parallel", None)
     if getattr(parallel, "_original_iterator", parallel) is None:
