@@ -17,8 +17,10 @@ in them, not the batches.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
+import warnings
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from functools import partial
@@ -79,6 +81,7 @@ class _CallExecutor(ProcessPoolExecutor):
         super().__init__(workers, **settings)
         self._options = self._options._replace(numeric_threads=numeric_threads)
         self._total = total
+        self.is_read = False  # the caller's thread has submitted what it had to
         self._is_stopped = False
         self._quiet = threading.Condition()
         self._batches = 0
@@ -137,6 +140,8 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         nesting_level: joblib's: how many ``Parallel`` are around this one.
         inner_max_num_threads: threads of BLAS and OpenMP in each worker. Default: its share of the CPUs, or what ``OMP_NUM_THREADS``
             and the like say.
+        pre_dispatch: given to each ``Parallel``, in place of its own: with "all" the bar knows at once how many tasks there are, also
+            where a library, such as scikit-learn, passes no list but a generator.
         **settings: keywords of ``poolbar.ProcessPoolExecutor``, but for ``max_workers``, which is joblib's ``n_jobs``.
 
     ``_lock`` is held for a comparison or two, and while an executor is made, which starts no worker; nobody waits under it.
@@ -149,8 +154,15 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
     supports_retrieve_callback = True  # with it joblib takes return_as="generator" and timeout
     supports_inner_max_num_threads = True
 
-    def __init__(self, nesting_level: int | None = None, inner_max_num_threads: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        pre_dispatch: int | str | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        self._pre_dispatch = pre_dispatch
         self._settings = _checked(settings)
         self._asked = self._settings  # with what the Parallel was given
         self._lock = threading.Lock()
@@ -164,12 +176,17 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many workers ``n_jobs`` stands for: None for one, -1 for one for each CPU, -2 for one less.
 
+        In a daemonic process of multiprocessing it is one, with a warning: such a process may have no children.
+
         Raises:
             ValueError: it is 0.
         """
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
+            return 1
+        if n_jobs != 1 and multiprocessing.current_process().daemon:
+            warnings.warn("a daemonic process may have no children: n_jobs=1", stacklevel=3)
             return 1
         return n_jobs if n_jobs > 0 else max(joblib.cpu_count() + 1 + n_jobs, 1)
 
@@ -187,6 +204,8 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         self._asked = _checked({**self._settings, **own}) if own else self._settings
         self._workers = workers
         self.parallel = parallel
+        if self._pre_dispatch is not None and parallel is not None:
+            parallel.pre_dispatch = self._pre_dispatch
         return workers
 
     def start_call(self) -> None:
@@ -222,6 +241,8 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         """Let the first results come: joblib looks for them every 10 ms, which is long for a call of a few small tasks."""
         executor = self._executor
         if executor is not None:
+            executor.is_read = True
+            _tell_total(executor, self.parallel)
             executor.wait_until_quiet(LOOK_SECONDS)
         yield
 
@@ -253,10 +274,14 @@ def _ended(executor: _CallExecutor, tasks: int, callback: Any, future: Future[An
         executor.tasks_ended(tasks - failed, failed)
     if callback is not None:
         callback(future)
+        if executor.is_read:
+            _tell_total(executor, getattr(callback, "parallel", None))
     executor.batch_ended()
+
+
+def _tell_total(executor: _CallExecutor, parallel: Any) -> None:
     # joblib tells nobody how many tasks there are, but forgets the iterator that has no more.
-    parallel = getattr(callback, "parallel", None)
-    if getattr(parallel, "_original_iterator", parallel) is None:
+    if getattr(parallel, "_original_iterator", parallel) is None and parallel is not None:
         executor.set_total(parallel.n_dispatched_tasks)
 
 
