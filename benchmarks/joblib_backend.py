@@ -3,8 +3,8 @@
     pip install joblib scikit-learn
     python benchmarks/joblib_backend.py
 
-The two backends alternate, round by round, with warm workers; a ratio is the median of the rounds' ratios, above 1 where poolbar is
-faster. The results are compared each time. Exit status 1 where they differ. No bar is drawn.
+The two backends alternate, round by round, with warm workers; a ratio is the median of the rounds' ratios, above 1 where poolbar
+is faster. The results are compared each time. Exit status 1 where they differ. No bar is drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 os.environ.setdefault("POOLBAR_PROGRESS", "off")
 
 import joblib
-import numpy
+import numpy as np
 import sklearn
 from joblib import Parallel, delayed
 from sklearn.datasets import make_classification
@@ -37,7 +37,7 @@ ROUNDS = 7
 JOBS = 2
 X, Y = make_classification(2000, 20, random_state=0)
 LARGE_X, LARGE_Y = make_classification(50_000, 20, random_state=0)  # 8 MB
-ARRAY = numpy.arange(1_000_000, dtype=float)  # 8 MB
+ARRAY = np.arange(1_000_000, dtype=float)  # 8 MB
 
 
 class Workload(NamedTuple):
@@ -86,7 +86,7 @@ def is_same(one: Any, other: Any) -> bool:
     """Tell whether two results are equal, to the last bit."""
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(is_same, one, other))
-    return bool(numpy.array_equal(one, other)) if isinstance(one, numpy.ndarray) else one == other
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else one == other
 
 
 def timed(backend: str, workload: Workload) -> tuple[float, Any]:

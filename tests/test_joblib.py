@@ -1,4 +1,4 @@
-"""The backend for joblib: scikit-learn and joblib.Parallel on our worker processes, with a bar, and with joblib's own contract."""
+"""The backend for joblib: scikit-learn and joblib.Parallel on our worker processes, with a bar, and joblib's own contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -29,6 +28,14 @@ import poolbar.joblib  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trackers_of_joblib() -> None:
+    from joblib.externals.loky.backend import resource_tracker
+
+    resource_tracker.ensure_running()  # it lives as long as we do; no test left it behind
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +65,16 @@ def active_backend() -> tuple[str, int]:
 
 def threads_of_numeric_libraries() -> tuple[str, str]:
     return os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def pool_left_open() -> int:
+    from concurrent.futures import ProcessPoolExecutor
+
+    kept.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
+    return kept[0].submit(abs, -1).result()
+
+
+kept: list[Any] = []
 
 
 def nested(backend: str) -> list[int]:
@@ -167,6 +184,11 @@ def test_a_parallel_in_a_task_has_threads_and_one_in_it_none_as_with_loky() -> N
 @pytest.mark.parametrize("backend", ["poolbar", "loky", "threading"])
 def test_a_parallel_in_a_task_may_ask_for_any_backend(backend: str) -> None:
     assert Parallel()(delayed(nested)(backend) for _ in range(2)) == [[0, 1, 2, 3]] * 2
+
+
+def test_a_worker_ends_though_a_task_has_left_a_pool_open() -> None:
+    assert Parallel(idle_seconds=0)(delayed(pool_left_open)() for _ in range(2)) == [1, 1]
+    assert Parallel(idle_seconds=0)(delayed(nested)("loky") for _ in range(2)) == [[0, 1, 2, 3]] * 2
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
@@ -319,7 +341,9 @@ def test_nothing_is_left_behind_by_a_call_without_warm_workers() -> None:
 
 
 def test_without_joblib_the_import_says_how_to_get_it(script: Callable[..., list[str]]) -> None:
-    text = 'import sys; sys.modules["joblib"] = None\ntry:\n    import poolbar.joblib\nexcept ImportError as error:\n    print(error)'
+    text = (
+        'import sys\nsys.modules["joblib"] = None\ntry:\n    import poolbar.joblib\nexcept ImportError as told:\n    print(told)'
+    )
     assert script(text)[0].endswith("pip install 'joblib>=1.3'")
 
 

@@ -71,8 +71,8 @@ class _Tasks(Tally):
 class _CallExecutor(ProcessPoolExecutor):
     """Runs the batches of one call of a ``Parallel``.
 
-    ``_quiet`` guards the number of batches that have not ended. The caller's thread waits on it for moments, before it reads results;
-    who ends the last batch wakes it.
+    ``_quiet`` guards the number of batches that have not ended. The caller's thread waits on it for moments, before it
+    reads results; who ends the last batch wakes it.
     """
 
     _tally_type = _Tasks
@@ -93,7 +93,10 @@ class _CallExecutor(ProcessPoolExecutor):
         """Do nothing: a call has one bar, where it was called."""
 
     def submit_batch(self, batch: Callable[[], Any]) -> Future[Any]:
-        """Submit a batch, of which ``batch_ended`` is to hear. Once all was stopped, what comes is cancelled: a lane may be about to submit the next one."""
+        """Submit a batch; ``batch_ended`` is to be called after it.
+
+        Once all was stopped, it is cancelled: a lane may be about to submit the next one.
+        """
         with self._quiet:
             self._batches += 1
         try:
@@ -138,10 +141,10 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 
     Args:
         nesting_level: joblib's: how many ``Parallel`` are around this one.
-        inner_max_num_threads: threads of BLAS and OpenMP in each worker. Default: its share of the CPUs, or what ``OMP_NUM_THREADS``
-            and the like say.
-        pre_dispatch: given to each ``Parallel``, in place of its own: with "all" the bar knows at once how many tasks there are, also
-            where a library, such as scikit-learn, passes no list but a generator.
+        inner_max_num_threads: threads of BLAS and OpenMP in each worker. Default: its share of the CPUs, or what
+            ``OMP_NUM_THREADS`` and the like say.
+        pre_dispatch: given to each ``Parallel``, in place of its own: with "all" the bar knows at once how many tasks there are,
+            also where a library, such as scikit-learn, passes no list but a generator.
         **settings: keywords of ``poolbar.ProcessPoolExecutor``, but for ``max_workers``, which is joblib's ``n_jobs``.
 
     ``_lock`` is held for a comparison or two, and while an executor is made, which starts no worker; nobody waits under it.
