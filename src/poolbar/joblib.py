@@ -30,11 +30,14 @@ from ._errors import SettingError
 from ._presets import ProcessPoolExecutor
 from .progress import Tally
 
+_NEEDED = "poolbar.joblib needs joblib 1.5 or newer: pip install 'joblib>=1.5'"
 try:
     import joblib
     from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 except ImportError as error:
-    raise ImportError("poolbar.joblib needs joblib 1.3 or newer: pip install 'joblib>=1.3'") from error
+    raise ImportError(_NEEDED) from error
+if not hasattr(ParallelBackendBase, "submit"):
+    raise ImportError(_NEEDED)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +85,7 @@ class _CallExecutor(ProcessPoolExecutor):
         self._options = self._options._replace(numeric_threads=numeric_threads)
         self._total = total
         self.is_read = False  # the caller's thread has submitted what it had to
+        self.is_shared = False  # by calls that overlap
         self._is_stopped = False
         self._quiet = threading.Condition()
         self._batches = 0
@@ -216,8 +220,10 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         with self._lock:
             self._calls += 1
             if self._calls == 1:
-                total = getattr(self.parallel, "n_tasks", None)  # since joblib 1.4; None: its iterable has no length
+                total = getattr(self.parallel, "n_tasks", None)  # None: its iterable has no length
                 self._executor = _CallExecutor(self._workers, total, self.inner_max_num_threads, **_kept_long(self._asked))
+            elif self._executor is not None:
+                self._executor.is_shared = True
 
     def stop_call(self) -> None:
         """End the executor of a call. Its workers stay for the next one."""
@@ -260,8 +266,6 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         future.add_done_callback(partial(_ended, executor, len(func), callback))
         return future
 
-    apply_async = submit  # the name that joblib has for it up to 1.4
-
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the results of a batch, or raise its error."""
         try:
@@ -273,8 +277,8 @@ class PoolbarBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 def _ended(executor: _CallExecutor, tasks: int, callback: Any, future: Future[Any]) -> None:
     """Count the tasks of a batch that has ended, and have joblib take its results and make the next one."""
     if not future.cancelled():
-        failed = tasks if future.exception() is not None else 0  # which of them failed, only its traceback tells
-        executor.tasks_ended(tasks - failed, failed)
+        is_good = future.exception() is None  # else one task has failed, and what became of the others nobody knows
+        executor.tasks_ended(tasks if is_good else 0, 0 if is_good else 1)
     if callback is not None:
         callback(future)
         if executor.is_read:
@@ -284,7 +288,7 @@ def _ended(executor: _CallExecutor, tasks: int, callback: Any, future: Future[An
 
 def _tell_total(executor: _CallExecutor, parallel: Any) -> None:
     # joblib tells nobody how many tasks there are, but forgets the iterator that has no more.
-    if getattr(parallel, "_original_iterator", parallel) is None and parallel is not None:
+    if parallel is not None and not executor.is_shared and getattr(parallel, "_original_iterator", parallel) is None:
         executor.set_total(parallel.n_dispatched_tasks)
 
 
