@@ -50,7 +50,7 @@ FLOORS = [
         "_shown",
         "_supply",
     },
-    {"_executor", "_presets", "pool"},
+    {"_executor", "_presets", "joblib", "pool"},
     {"__init__"},
     {"_command", "_info", "_program"},
     {"_replacing"},
@@ -142,7 +142,13 @@ def test_the_island_imports_nothing_of_the_rest_but_messages(module: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("tqdm", "progress/drawn"), ("loky", "workers/"), ("cloudpickle", "inside/by_value"), ("threadpoolctl", "workers/numeric")],
+    [
+        ("tqdm", "progress/drawn"),
+        ("loky", "workers/"),
+        ("cloudpickle", "inside/by_value"),
+        ("threadpoolctl", "workers/numeric"),
+        ("joblib", "joblib"),
+    ],
 )
 def test_a_foreign_library_is_imported_in_one_place(name: str, place: str) -> None:
     users = [module for module in MODULES if name in foreign(module)]

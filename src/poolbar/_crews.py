@@ -75,13 +75,14 @@ class _ProcessMaker:
             return self._plan
 
     def _made(self) -> Plan:
-        from .workers.plan import Plan, context_of
+        from .workers.plan import Plan, context_of, thread_limits
 
         asked = self._asked
         idle_seconds = 0.0 if asked.max_tasks_per_child is not None else asked.idle_seconds
         context = context_of(asked.start_method)
         call, arguments, limit = asked.initializer, asked.initargs, asked.task_timeout
-        return Plan(context, call, arguments, self._workers, idle_seconds, limit, asked.relay, asked.preload)
+        threads = thread_limits(self._workers, asked.numeric_threads)
+        return Plan(context, call, arguments, threads, idle_seconds, limit, asked.relay, asked.preload)
 
     def end(self) -> None:
         """Give back what workers are made with."""

@@ -91,6 +91,7 @@ class ProgressExecutor(Executor):
     """
 
     _fixed_kind: str | None = None
+    _tally_type: type[Tally] = Tally
 
     def __init__(
         self,
@@ -385,7 +386,7 @@ class ProgressExecutor(Executor):
         make = reporter_maker(asked.progress, asked.tqdm_options, inside_worker=Side.inside_worker)
         if make is None:
             return Untold()
-        tally = Tally(total, desc, asked.unit, crew.running, lambda: crew.judge.choice)
+        tally = self._tally_type(total, desc, asked.unit, crew.running, lambda: crew.judge.choice)
         painter.add(tally, make())
         crew.tallies.add(tally)
         return tally

@@ -53,6 +53,7 @@ class Options(NamedTuple):
     fixed_kind: str | None  # the kind of worker that the executor's class fixes
     needs_processes: str | None  # why only processes will do
     prefers_processes: str | None  # why they are what is meant, where nothing else is asked for
+    numeric_threads: int | None = None  # of BLAS and OpenMP in a worker process; None: its share, or what the variables say
 
     def choose(self) -> _choice.Choice:
         """Return what kind of worker is taken, how many at most, and why. Asks for the CPUs, which takes milliseconds."""

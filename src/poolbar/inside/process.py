@@ -92,3 +92,12 @@ def serve(
         if os.getpid() == pid:
             raise
         os._exit(1)  # a task has forked, and returned in the child, which has no pipes
+    _end_pools()
+
+
+def _end_pools() -> None:
+    # Executors of the standard library and of loky that tasks have left open: the interpreter ends their workers only after
+    # multiprocessing has joined all children, which would wait for ever. What is called here is not called again.
+    calls: list[Any] = getattr(threading, "_threading_atexits", [])
+    while calls:
+        calls.pop()()

@@ -60,6 +60,7 @@ class Plan:
         levels: of this process's loggers, for what is logged in the worker; None: nothing is relayed.
         flags: of this interpreter, where the worker has them by its environment.
         preload: modules that workers have imported before they run anything.
+        limits: variables that limit the threads of numeric libraries.
         key: workers of plans with equal keys can stand in for each other; None: these are not kept.
     """
 
@@ -68,7 +69,7 @@ class Plan:
         context: Any,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
-        workers: int,
+        limits: dict[str, str],
         idle_seconds: float,
         task_timeout: float | None = None,
         relay: bool = False,
@@ -82,7 +83,7 @@ class Plan:
         self.method = context.get_start_method()
         self.main = Main(by_value=self.method in BY_VALUE, empty=self.method in _OWN_MAIN)
         self.initializer = None if initializer is None else self._initializer(initializer, initargs)
-        self.limits = _thread_limits(workers)
+        self.limits = limits
         self._flag_variables: dict[str, str] = {}
         self.flags = Flags({}, {})
         if self.method.startswith("loky"):
@@ -176,6 +177,14 @@ class Plan:
             template.retire()
 
 
-def _thread_limits(workers: int) -> dict[str, str]:
-    threads = str(max(1, cpu_count() // workers))
-    return {name: threads for name in LIMITS if name not in os.environ}
+def thread_limits(workers: int, threads: int | None = None) -> dict[str, str]:
+    """Return the variables that limit the threads of numeric libraries in each of so many workers.
+
+    Args:
+        workers: worker processes at most.
+        threads: in each; None: its share of the CPUs, where the environment does not say it already.
+    """
+    if threads is not None:
+        return dict.fromkeys(LIMITS, str(threads))
+    share = str(max(1, cpu_count() // workers))
+    return {name: share for name in LIMITS if name not in os.environ}
