@@ -306,11 +306,14 @@ def test_a_program_that_does_not_fork_has_our_own_workers_which_do_not_run_it_ag
 
 
 LIMITED = """
-import multiprocessing, os
+import multiprocessing.pool, os
 from concurrent.futures import ProcessPoolExecutor
 
 def pid(_):
     return os.getpid()
+
+class Mine(multiprocessing.pool.Pool):
+    pass
 
 if __name__ == "__main__":
     with ProcessPoolExecutor(1, max_tasks_per_child=1) as executor:
@@ -318,6 +321,8 @@ if __name__ == "__main__":
     for method in multiprocessing.get_all_start_methods():
         with multiprocessing.get_context(method).Pool(1, maxtasksperchild=1) as pool:
             print(len(set(pool.map(pid, range(3), chunksize=1))))
+    with Mine(1, maxtasksperchild=1) as pool:
+        print(len(set(pool.map(pid, range(3), chunksize=1))))
 """
 
 
