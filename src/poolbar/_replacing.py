@@ -119,7 +119,7 @@ class Pool(pool.Pool, _StdPool):  # type: ignore[misc]
             return
         if self._is_kind_open:
             settings.setdefault("backend", None)  # not given: the variable says it
-        chosen = _context(context, may_fork=not self._is_kind_open)
+        chosen = _context(context, may_fork=maxtasksperchild is None and not self._is_kind_open)
         super().__init__(processes, initializer, initargs, maxtasksperchild, chosen, **settings)
 
 
