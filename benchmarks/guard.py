@@ -20,7 +20,7 @@ FIGURES = HERE / "guard.json"
 MAY_FALL = 0.25
 ROUNDS = 5
 NAMES = (
-    "round trip, all on one CPU", "burst of submits", "map, default arguments", "map of a function with 20 MB", "8 MB arrays in",
+    "round trip, all on one CPU", "burst of submits", "map, default arguments", "submits of a function with 20 MB", "8 MB arrays in",
     "500 small maps",
 )  # fmt: skip
 
@@ -70,7 +70,7 @@ def acts() -> tuple[tuple[Callable[[Stage], Measured], str], ...]:
         (workloads.round_trip_one_cpu, "low"),
         (workloads.burst, "high"),
         (partial(workloads.mapped, key="map"), "high"),
-        (partial(workloads.heavy, key="heavy"), "low"),
+        (partial(workloads.heavy, key="heavy_submit"), "low"),
         (partial(workloads.arrays_in, key="arrays_in"), "high"),
         (partial(workloads.small_maps, key="small_maps"), "low"),
     )
