@@ -20,8 +20,8 @@ FIGURES = HERE / "guard.json"
 MAY_FALL = 0.25
 ROUNDS = 5
 NAMES = (
-    "round trip, all on one CPU", "burst of submits", "map, default arguments", "submits of a function with 20 MB", "8 MB arrays in",
-    "500 small maps",
+    "round trip, all on one CPU", "burst of submits", "map, default arguments", "submits of a function with 20 MB",
+    "8 MB arrays in", "500 small maps",
 )  # fmt: skip
 
 if TYPE_CHECKING:
