@@ -99,14 +99,24 @@ def _trackers() -> None:
 
     resource_tracker.ensure_running()
     lokys.ensure_running()  # for the tests of its start method
-    # What all the imports have made stays: without it, the collections before and after each test take a tenth of the time.
+
+
+MANY_MODULES = 50
+_known_modules = 0  # when what there was by then was last taken out of the collector's sight
+
+
+def _collect() -> None:
+    """Collect what is garbage. What imports have made stays, and is looked at no more: pandas would make each take 0.1 s."""
+    global _known_modules
     gc.collect()
-    gc.freeze()
+    if len(sys.modules) > _known_modules + MANY_MODULES:
+        gc.freeze()
+        _known_modules = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(_trackers: None) -> Iterator[None]:
-    gc.collect()
+    _collect()
     threads, processes, paths, ends = set(threading.enumerate()), children(), files(), pipes()
     yield
 

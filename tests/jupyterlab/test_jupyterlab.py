@@ -152,6 +152,14 @@ def server(_nothing_at_the_end: None, tmp_path_factory: pytest.TempPathFactory) 
         made.close()
 
 
+def is_browser(pid: int) -> bool:
+    """Tell whether a process is one of the browser's; those come and go."""
+    try:
+        return "chrom" in psutil.Process(pid).name()
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture(scope="module")
 def browser(_nothing_at_the_end: None) -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -164,7 +172,7 @@ def browser(_nothing_at_the_end: None) -> Iterator[Browser]:
         try:
             yield started
         finally:
-            own = {pid for pid in children() - others if "chrom" in psutil.Process(pid).name()}
+            own = {pid for pid in children() - others if is_browser(pid)}
             started.close()
             assert until(lambda: all(map(is_gone, own)), 20)  # some are nobody's children by then
 
