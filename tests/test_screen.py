@@ -710,8 +710,8 @@ def test_without_relay_tasks_print_and_draw_for_themselves(show: Show) -> None:
 def task(number):
     from tqdm import tqdm
     print("task", number, flush=True)
-    for _ in tqdm(range(2), desc="own"):
-        nap(0.15)
+    for _ in tqdm(range(5), desc="own"):
+        nap(0.15)  # longer, all together, than a run is that has no bar
 
 {POOL}list(executor.map(task, range(2), desc="Main"))
 """,
