@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._inputs import inputs_of, taken_now
+from ._inputs import Queued, inputs_of, taken_now
 from ._map import Nothing, Run
 
 if TYPE_CHECKING:
@@ -112,28 +111,13 @@ class FedRun(LoopRun):
             self._bell.ring()
 
 
-class Fed:
-    """Inputs that come when they come."""
-
-    def __init__(self, starred: bool) -> None:
-        self.starred = starred
-        self.pulled = 0
-        self.exhausted = False
-        self.error: BaseException | None = None
-        self._waiting: deque[Any] = deque()
+class Fed(Queued):
+    """Inputs that a pump feeds."""
 
     def feed(self, item: Any) -> None:
         """Add an item."""
         self._waiting.append(item)
         self.pulled += 1
-
-    def ready(self) -> int:
-        """Return how many items wait."""
-        return len(self._waiting)
-
-    def take(self, count: int) -> list[Any]:
-        """Take items."""
-        return [self._waiting.popleft() for _ in range(count)]
 
     def length(self) -> None:
         """Nobody knows how many there will be."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._backlog import Backlog
 from ._broken import BrokenExecutor  # not later: while the interpreter ends, the standard library's module cannot be imported
 from ._hands import rouse
-from ._interrupts import interrupts_deferred
+from ._interrupts import LOOK_UP_SECONDS, interrupts_deferred
 from ._lane import Lane
 from ._living import Living
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from .progress import Tally
     from .workers import Worker, WorkerFailed
     from .workers.shared import Shared
-
-LOOK_UP_SECONDS = 0.5
-"""A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
 
 KILL_PERIOD_SECONDS, LONGEST_KILL_PERIOD_SECONDS = 0.001, 0.020
 """How often who kills a task looks what has become of it."""

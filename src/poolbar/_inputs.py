@@ -105,27 +105,34 @@ class Rows(Sliced):
         return slices[0]  # type: ignore[no-any-return]
 
 
-class Pulled:
-    """An iterator, or several in step."""
+class Queued:
+    """Items that come when they come: those that are there wait to be taken."""
 
-    def __init__(self, iterables: list[Iterable[Any]]) -> None:
-        self.starred = len(iterables) > 1
-        lengths = [_length_of(iterable) for iterable in iterables]
-        self._length = None if None in lengths else min(lengths)  # type: ignore[type-var]
-        self._iterator = zip(*iterables, strict=False) if self.starred else iter(iterables[0])
-        self._waiting: deque[Any] = deque()
+    def __init__(self, starred: bool) -> None:
+        self.starred = starred
         self.pulled = 0
         self.exhausted = False
         self.error: BaseException | None = None
+        self._waiting: deque[Any] = deque()
 
     def ready(self) -> int:
-        """Return how many pulled items wait."""
+        """Return how many items wait."""
         return len(self._waiting)
 
     def take(self, count: int) -> list[Any]:
-        """Take pulled items."""
+        """Take items."""
         take = self._waiting.popleft
         return [take() for _ in range(count)]
+
+
+class Pulled(Queued):
+    """An iterator, or several in step."""
+
+    def __init__(self, iterables: list[Iterable[Any]]) -> None:
+        super().__init__(starred=len(iterables) > 1)
+        lengths = [_length_of(iterable) for iterable in iterables]
+        self._length = None if None in lengths else min(lengths)  # type: ignore[type-var]
+        self._iterator = zip(*iterables, strict=False) if self.starred else iter(iterables[0])
 
     def length(self) -> int | None:
         """Return what ``len`` of the iterables says."""

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LOOK_UP_SECONDS = 0.5
+"""A Ctrl-C that comes just before a wait begins is acted on when it ends: so no wait of the main thread is longer."""
+
 
 def set_handler(number: int, handler: Any) -> bool:
     """Set the handler of a signal. False: it is not this thread that gets signals, but the main one of the main interpreter."""

@@ -7,15 +7,13 @@ import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
+from ._interrupts import LOOK_UP_SECONDS
 from ._map import Nothing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ._map import Chunk, Run
-
-LOOK_UP_SECONDS = 0.5
-"""The caller's waits last this long at most, one after the other."""
 
 
 class Bell:

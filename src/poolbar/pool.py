@@ -20,7 +20,7 @@ from ._presets import ProcessPoolExecutor, ThreadPoolExecutor
 from ._reading import Bell, next_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Self, TypedDict, Unpack
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         thread_safe: bool | None
         relay: bool | None
         idle_seconds: float | None
+        preload: Sequence[str] | str | None
         retries: int | None
         task_timeout: float | None
         worker_memory_mb: float | None
@@ -61,7 +62,7 @@ class Pool:
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
         maxtasksperchild: tasks after which a worker process is replaced.
-        context: a multiprocessing context or the name of a start method; default loky's.
+        context: a multiprocessing context or the name of a start method; default poolbar's own.
         **settings: keywords of ProgressExecutor. Workers are processes, unless ``backend`` or ``thread_safe`` is given.
 
     As there, leaving the ``with`` block terminates the pool, and so does the interpreter's exit. A task whose worker dies fails

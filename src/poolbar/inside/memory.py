@@ -10,7 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ALIGNMENT = 64
 """Bytes: arrays begin at multiples of it, as numeric libraries like it."""
@@ -72,6 +75,24 @@ def _without_file(size: int) -> Place | None:
         return Place(path, descriptor)
     os.close(descriptor)
     return None
+
+
+def filled(parts: Iterable[Any]) -> tuple[Place, tuple[tuple[int, int], ...]]:
+    """Make memory with these bytes in it; return also where in it each part lies: (offset, length)."""
+    layout = []
+    place = create(0)
+    try:
+        with open(place.path, "r+b", buffering=0) as file:
+            for part in parts:
+                start = file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+                view = memoryview(part)
+                layout.append((start, len(view)))
+                while view:
+                    view = view[file.write(view) :]
+    except BaseException:
+        place.remove()
+        raise
+    return place, tuple(layout)
 
 
 class Arena:

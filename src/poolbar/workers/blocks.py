@@ -47,25 +47,12 @@ class Block:
         """Return where its memory lies, for as long as this object lives."""
         with self._lock:
             if self._place is None:
-                self._place = _filled(self.content)
+                self._place, _ = memory.filled((self.content,))
             return self._place.path
 
     def __del__(self) -> None:
         if self._place is not None:
             self._place.remove()
-
-
-def _filled(content: bytes | bytearray) -> memory.Place:
-    place = memory.create(len(content))
-    try:
-        with open(place.path, "r+b", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
-    except BaseException:
-        place.remove()
-        raise
-    return place
 
 
 def kept(sealed: Sealed) -> Sealed:
@@ -107,7 +94,6 @@ class Blocks:
 
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
-        self._kept = 0  # bytes
         self._lock = threading.Lock()
         self._seen: dict[int, _Seen] = {}  # by the object's id, the oldest first
 
@@ -118,21 +104,20 @@ class Blocks:
             return None
         block = seen.block()
         if block is None:
-            if self._kept and self._kept + len(buffer) > MOST_KEPT_BYTES:
+            if not self._has_room(len(buffer)):
                 return None
-            self._kept += len(buffer)  # where two lanes meet, one may be lost: the bound is none to the byte
             block = Block(bytearray(buffer), True)
             seen.hold(block, strongly=self._keep)
         elif not _is_same(block, buffer):
             seen.changes = True
-            self._let_go(seen)
+            seen.let_go()
             return None
         return block
 
-    def _let_go(self, seen: _Seen) -> None:
-        if seen.is_held():
-            self._kept -= seen.size
-            seen.hold(None)
+    def _has_room(self, size: int) -> bool:
+        with self._lock:
+            kept = sum(seen.size for seen in self._seen.values() if seen.is_held())
+        return not kept or kept + size <= MOST_KEPT_BYTES
 
     def copied(self, buffer: memoryview) -> Block:
         """Return a block of a buffer's content now: one that was made before, or a new one."""
@@ -165,7 +150,7 @@ class Blocks:
             except TypeError:  # nothing tells whether it is still the same object
                 return None, True
             if len(self._seen) > MOST_SEEN:
-                self._let_go(self._seen.pop(next(iter(self._seen))))
+                del self._seen[next(iter(self._seen))]
             return seen, True
 
 
@@ -181,9 +166,13 @@ class _Seen:
         self._strong: Block | None = None
         self.changes = False  # it was met with another content: it is not looked for again
 
-    def hold(self, block: Block | None, *, strongly: bool = False) -> None:
+    def hold(self, block: Block, *, strongly: bool) -> None:
         self._strong = block if strongly else None
-        self.block = _nothing if block is None else weakref.ref(block)
+        self.block = weakref.ref(block)
+
+    def let_go(self) -> None:
+        self._strong = None
+        self.block = _nothing
 
     def is_held(self) -> bool:
         return self._strong is not None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..inside import memory
 from ..inside import shared as inside
-from ..inside.memory import ALIGNMENT
 from ..inside.pickling import seal
 
 if TYPE_CHECKING:
@@ -43,26 +42,9 @@ class Shared(Generic[T]):
         self._place: memory.Place | None = None
         self._layout: tuple[tuple[int, int], ...] = ()
         if main_by_value is not None:
-            self._fill(value, main_by_value)
+            sealed = seal(value, main_by_value)
+            self._place, self._layout = memory.filled((sealed,) if isinstance(sealed, bytes) else sealed)
             inside.own[self._key] = value
-
-    def _fill(self, value: T, main_by_value: bool) -> None:
-        sealed = seal(value, main_by_value)
-        layout = []
-        place = memory.create(0)
-        try:
-            with open(place.path, "r+b", buffering=0) as file:
-                for part in (sealed,) if isinstance(sealed, bytes) else sealed:
-                    start = -(-file.tell() // ALIGNMENT) * ALIGNMENT
-                    file.seek(start)
-                    view = memoryview(part)
-                    layout.append((start, len(view)))
-                    while view:
-                        view = view[file.write(view) :]
-        except BaseException:
-            place.remove()
-            raise
-        self._place, self._layout = place, tuple(layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._place is None:

@@ -10,9 +10,9 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from ..inside.channel import OwnEnd, pipe
@@ -154,8 +154,8 @@ class Template:
             self._await_end()
 
     def _await_end(self) -> None:
-        deadline = time.monotonic() + END_SECONDS
-        while self._run.poll() is None:
-            if time.monotonic() > deadline:
-                self._run.kill()  # a module that it imports does not let it go
-            time.sleep(0.001)
+        try:
+            self._run.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._run.kill()  # a module that it imports does not let it go
+            self._run.wait()
