@@ -215,6 +215,26 @@ def test_an_iterator_that_fills_one_array_again_and_again_is_not_taken_for_one_t
     assert came == list(range(8))
 
 
+class Changes:
+    """Its pickling changes an array."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __reduce__(self) -> Any:
+        self.array[0] += 1
+        return int, (0,)
+
+
+def test_what_a_batch_refers_to_stays_though_the_run_lets_go_of_it_before_the_batch_is_read() -> None:
+    array = numbers()
+    array[0] = 1
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        others = [0, 0, Changes(array), 0]
+        came = list(executor.map(first_two, [array] * 4, others, chunksize=4))
+    assert [first for first, _ in came] == [1, 1, 2, 2]
+
+
 def test_a_large_value_is_the_callers_own(two: poolbar.ProgressExecutor) -> None:
     kept = list(two.map(grown, [numbers(seed=seed) for seed in range(8)]))
     for seed, array in enumerate(kept):

@@ -129,6 +129,7 @@ class PipedWorker(ABC):
         else:
             with self._look:
                 self._batch = None
+        self._outgoing.batch_ended()
 
     def _watch(self, batch: Batch, sink: Sink) -> Watch:
         return Watch(self, batch, sink)

@@ -42,6 +42,7 @@ class Outgoing:
     def __init__(self, main_by_value: bool, arena: Arena) -> None:
         self._main_by_value = main_by_value
         self._arena = arena
+        self._lent: list[Block] = []  # that the last batch refers to: by path, which the worker opens as it comes to a task
         self.large = 0
         self._sent: OrderedDict[int, None] = OrderedDict()  # functions that the worker has, the oldest first
         self._forgotten: tuple[int, ...] = ()  # of these, the worker has yet to hear
@@ -82,6 +83,10 @@ class Outgoing:
                 del self._sent[function.id]
             return None
         return pickle.dumps((*head, messages.SEALED, sealed, self._forget()), PROTOCOL)
+
+    def batch_ended(self) -> None:
+        """Let go of what only the last batch has kept: the worker has read all of it."""
+        self._lent.clear()
 
     def _forget(self) -> tuple[int, ...]:
         forgotten, self._forgotten = self._forgotten, ()
@@ -133,7 +138,9 @@ class Outgoing:
         content = part.content if type(part) is Block else part
         try:
             if type(part) is Block and part.is_repeated:
-                return part.path(), len(part)
+                path = part.path()
+                self._lent.append(part)
+                return path, len(part)
             self.large += len(part)
             return self._arena.put(content)
         except (OSError, MemoryError):  # no room for it, or for another descriptor: the pipe takes it
