@@ -44,7 +44,7 @@ def test_a_bad_keyword_is_an_error_that_names_it_and_its_value(keyword: str, val
 BAD_VARIABLES = [
     ("POOLBAR_MAX_WORKERS", "0", "greater than 0"), ("POOLBAR_MAX_WORKERS", "many", "whole number"),
     ("POOLBAR_MAX_WORKERS", "2.5", "whole number"),
-    ("POOLBAR_BACKEND", "gpu", "auto, process, thread or interpreter"),
+    ("POOLBAR_BACKEND", "gpu", "auto, process, thread, interpreter (Python 3.14 or newer), dask"),
     ("POOLBAR_PROGRESS", "perhaps", "auto, bar (also on"),
     ("POOLBAR_CHUNKSIZE", "0", "greater than 0"), ("POOLBAR_CHUNKSIZE", "big", "whole number"),
     ("POOLBAR_BUFFERSIZE", "0", "greater than 0"), ("POOLBAR_BUFFERSIZE", "-5", "greater than 0"),

@@ -25,7 +25,7 @@ MODULES = sorted(path.relative_to(HOUSE).with_suffix("").as_posix() for path in 
 FLOORS = [
     {"_broken", "_errors", "_living", "_messages"},
     {"inside", "_batching", "_choice", "_nature", "_settings", "_thread_safe"},
-    {"workers", "progress"},
+    {"backends", "progress", "workers"},
     {
         "_amap",
         "_backlog",
@@ -47,6 +47,7 @@ FLOORS = [
         "_memory",
         "_options",
         "_reading",
+        "_remote",
         "_shown",
         "_supply",
     },
@@ -58,7 +59,11 @@ FLOORS = [
 ]
 # The edges and the machinery meet in data: batches and functions are carried, not driven, by those who run them.
 TYPES_ONLY = {
-    (f"workers/{name}", "_batch") for name in ("__init__", "interpreter", "piped", "process", "sending", "thread", "watch")
+    *(
+        (f"workers/{name}", "_batch")
+        for name in ("__init__", "interpreter", "piped", "process", "remote", "sending", "thread", "watch")
+    ),
+    ("workers/remote", "_function"),
 }
 LAZY_FACE = {"__init__"}
 

@@ -20,6 +20,7 @@ GOOD: dict[str, st.SearchStrategy[tuple[Any, str, Any]]] = {
     "chunksize": st.tuples(st.integers(1, 999), n, n).map(lambda t: (t[0], t[1], int(t[1]))),
     "buffersize": st.tuples(st.integers(1, 999), n, n).map(lambda t: (t[0], t[1], int(t[1]))),
     "backend": st.tuples(st.sampled_from(BACKENDS), st.sampled_from(BACKENDS)).map(lambda t: (*t, t[1])),
+    "address": st.tuples(st.text(), st.text(min_size=1)).map(lambda t: (*t, t[1])),
     "mp_context": st.tuples(st.sampled_from(START_METHODS), st.sampled_from(START_METHODS)).map(lambda t: (*t, t[1])),
     "progress": st.tuples(
         st.sampled_from(["auto", "bar", "log", "off", "json", "json:a b.txt"]),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._broken import RemoteError as RemoteError
     from ._broken import WorkerCrashed as WorkerCrashed
     from ._choice import Choice as Choice
+    from ._errors import BackendError as BackendError
     from ._errors import NotPicklable as NotPicklable
     from ._errors import SettingError as SettingError
     from ._errors import TaskTimeout as TaskTimeout
@@ -61,6 +62,7 @@ _PLACES = {
     "Event": "poolbar.progress",
     "Shared": "poolbar.workers.shared",
     "Choice": "poolbar._choice",
+    "BackendError": "poolbar._errors",
     "NotPicklable": "poolbar._errors",
     "NotUnpicklable": "poolbar._broken",
     "RemoteError": "poolbar._broken",

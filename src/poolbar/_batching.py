@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TARGET_SECONDS = 0.010
-"""A batch should take this long: the round trip of a batch costs 0.05 to 0.2 ms, so 1 to 2 % of it."""
+"""A batch should take this long, in workers of ours: the round trip of a batch costs 0.05 to 0.2 ms, so 1 to 2 % of it."""
 
 SMALLEST_SECONDS = 0.0005
 """Work that takes less than this is not worth splitting over workers: waking a second one costs about 0.1 ms."""
@@ -24,10 +24,11 @@ class Pace:
     measurement may be lost.
     """
 
-    __slots__ = ("bytes", "fixed", "last", "seconds")
+    __slots__ = ("bytes", "fixed", "last", "seconds", "target")
 
-    def __init__(self, fixed: int | None = None) -> None:
+    def __init__(self, fixed: int | None = None, target: float = TARGET_SECONDS) -> None:
         self.fixed = fixed  # the user's chunksize
+        self.target = target  # what a batch should take, in seconds
         self.seconds: float | None = None
         self.bytes = 0.0
         self.last = 1  # size of the last batch, were it not for the end of a run
@@ -58,7 +59,7 @@ class Pace:
         if self.seconds is None:
             return self.last, 1
         seconds = max(self.seconds, 1e-9)
-        size = min(int(TARGET_SECONDS / seconds), self.last * GROWTH, MOST_TASKS)
+        size = min(int(self.target / seconds), self.last * GROWTH, MOST_TASKS)
         if self.bytes:
             size = min(size, int(MOST_BYTES / self.bytes))
         # Two batches for each worker are left at the end of a run, so that they end together.

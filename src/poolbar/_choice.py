@@ -9,14 +9,14 @@ from ._nature import BYTE_SECONDS, PROMPT_SECONDS, Figures, Machine, Rates, proc
 GAIN = 1.5
 """Another kind of worker must be so much faster to be taken, or to be worth a word."""
 
-PROCESS, THREAD, INTERPRETER = "process", "thread", "interpreter"
+PROCESS, THREAD, INTERPRETER, REMOTE = "process", "thread", "interpreter", "remote"
 
 
 class Choice(NamedTuple):
     """What was taken, and why.
 
     Attributes:
-        kind: "process", "thread" or "interpreter".
+        kind: "process", "thread", "interpreter", or "remote": what a backend provides that is not built in.
         workers: how many, at most.
         reason: in words.
         advice: what would be faster, in words, and how to have it; None: nothing that is known.
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 class Facts(NamedTuple):
     """What the choice depends on."""
 
-    backend: str  # what was asked for: auto, process, thread or interpreter
+    backend: str  # what was asked for: auto, process, thread or interpreter; or the name of another
     fixed: str | None  # the kind that the executor's class fixes
     gil: bool  # the GIL is on, now
     needs_processes: str | None  # a keyword that only processes can honour
@@ -53,7 +53,8 @@ def choose(facts: Facts) -> Choice:
     """
     kind, reason = _kind(facts)
     if kind != PROCESS and facts.needs_processes is not None:
-        raise ValueError(f"{facts.needs_processes} needs worker processes, and {kind}s were asked for")
+        asked = f"{kind}s were" if kind != REMOTE else f"backend={facts.backend!r} was"
+        raise ValueError(f"{facts.needs_processes} needs worker processes, and {asked} asked for")
     if facts.max_workers is not None:
         return Choice(kind, facts.max_workers, reason)
     workers = min(32, facts.thread_cpus + 4) if kind == THREAD else facts.cpus
@@ -64,7 +65,8 @@ def _kind(facts: Facts) -> tuple[str, str]:
     if facts.fixed is not None:
         return facts.fixed, "the executor's class says so"
     if facts.backend != "auto":
-        return facts.backend, f"backend={facts.backend!r} was asked for"
+        kind = facts.backend if facts.backend in (PROCESS, THREAD, INTERPRETER) else REMOTE
+        return kind, f"backend={facts.backend!r} was asked for"
     for keyword in (facts.needs_processes, facts.prefers_processes):
         if keyword is not None:
             return PROCESS, f"{keyword} needs worker processes"

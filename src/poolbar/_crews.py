@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ._choice import INTERPRETER, PROCESS, THREAD
+from ._choice import INTERPRETER, PROCESS, REMOTE, THREAD
 from ._crew import Crew
-from ._errors import NotPicklable, text_of
-from ._function import name_of
 from ._memory import Memory
 from ._supply import Supply
-from .inside.names import ModuleIsBeingImported
-from .inside.pickling import dumps
 from .workers.thread import ThreadWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._judge import Judge
     from ._options import Options
+    from ._remote import Remote
     from .workers import Worker
     from .workers.plan import Plan
 
 
-def crew_of(asked: Options, judge: Judge, name: str) -> Crew:
-    """Return a crew. No worker is started yet, but for those that fork."""
-    supplies = {kind: _SUPPLIES[kind](asked, most, kind == judge.choice.kind) for kind, most in judge.kinds.items()}
+def crew_of(asked: Options, judge: Judge, name: str, remote: Remote | None) -> Crew:
+    """Return a crew. No worker is started yet, but for those that fork.
+
+    Args:
+        asked: what the executor was asked for.
+        judge: decides which kind of worker takes a task.
+        name: of the lanes' threads.
+        remote: provides the workers, in place of what is built in.
+    """
+    if remote is not None:
+        supplies = {REMOTE: remote.supply()}
+    else:
+        supplies = {kind: _SUPPLIES[kind](asked, most, kind == judge.choice.kind) for kind, most in judge.kinds.items()}
     most_at_once = asked.max_workers if len(supplies) > 1 else None
     crew = Crew(supplies, judge, thread_name_prefix=name, retries=asked.retries, most_at_once=most_at_once)
     judge.preside(crew.backlog)
+    if remote is not None:
+        remote.follow(crew)
     return crew
 
 
@@ -123,24 +130,14 @@ def _interpreters(asked: Options, workers: int, at_once: bool) -> Supply:
         NotPicklable: the initializer does not pickle.
         RuntimeError: its module is still being imported.
     """
+    from ._remote import sealed_call
     from .inside.setup import Initializer
     from .workers.interpreter import InterpreterWorker
     from .workers.relayed import levels
 
-    initializer = None if asked.initializer is None else Initializer(_sealed(asked.initializer, asked.initargs), None)
+    initializer = None if asked.initializer is None else Initializer(sealed_call(asked.initializer, asked.initargs), None)
     told = levels() if asked.relay else None
     return Supply(lambda: InterpreterWorker(initializer, told), workers)
-
-
-def _sealed(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bytes:
-    try:
-        return dumps((initializer, initargs))
-    except ModuleIsBeingImported:
-        raise
-    except Exception as error:
-        raise NotPicklable(
-            f"the initializer {name_of(initializer)} or its arguments cannot be pickled: {text_of(error)}"
-        ) from error
 
 
 _SUPPLIES = {PROCESS: _processes, THREAD: _threads, INTERPRETER: _interpreters}

@@ -39,6 +39,10 @@ class SettingError(ValueError):
     """A keyword or a ``POOLBAR_...`` variable has a value that cannot be used."""
 
 
+class BackendError(RuntimeError):
+    """A backend cannot be used: it is not installed, its engine cannot be reached or has gone, or another version runs there."""
+
+
 class NotPicklable(pickle.PicklingError, TypeError, AttributeError):
     """A function, an argument or a result does not pickle. Only its own task fails.
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ._choice import Choice
     from ._inputs import Inputs
     from ._judge import Judge
+    from ._remote import Remote
+    from .backends import Backend
     from .progress import Reporter
 
 T = TypeVar("T")
@@ -64,10 +66,12 @@ class ProgressExecutor(Executor):
         initializer: called in each worker before its first task.
         initargs: the initializer's arguments.
         max_tasks_per_child: tasks after which a worker process is replaced.
-        backend: "auto", "process", "thread", or "interpreter": sub-interpreters in this process, each with a GIL of its own, from
-            Python 3.14 on; they start faster than processes, and cannot import all extension modules. Default "auto": processes,
-            or threads where Python runs without a GIL; tasks are measured as they run, and what would be faster is said, or
-            done, where ``thread_safe`` allows it.
+        backend: what provides workers: "auto", "process", "thread", or "interpreter": sub-interpreters in this process, each
+            with a GIL of its own, from Python 3.14 on; they start faster than processes, and cannot import all extension modules.
+            Default "auto": processes, or threads where Python runs without a GIL; tasks are measured as they run, and what would
+            be faster is said, or done, where ``thread_safe`` allows it. Or "dask", "ray", or the name of another backend that is
+            installed; or any ``concurrent.futures.Executor``, which stays open: see ``poolbar.backends``.
+        address: where the engine of such a backend is; default: what its own configuration says.
         thread_safe: whether "auto" may run tasks in threads of this process. Default: those of functions with the decorator
             ``poolbar.thread_safe``. What they change in this process, they change for all.
         progress: what shows it: True or "bar", "log", False or "off", "json", "json:PATH", a class with tqdm's interface, or a
@@ -101,7 +105,8 @@ class ProgressExecutor(Executor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
-        backend: str | None = None,
+        backend: str | Executor | Backend | None = None,
+        address: str | None = None,
         thread_safe: bool | None = None,
         progress: bool | str | Reporter | Callable[..., Any] | None = None,
         relay: bool | None = None,
@@ -134,6 +139,8 @@ class ProgressExecutor(Executor):
     @property
     def choice(self) -> Choice:
         """What kind of worker was taken, how many at most, and why."""
+        if self._options.is_remote:
+            self._start()  # what there is, the engine tells
         return self._the_judge().choice
 
     def _the_judge(self) -> Judge:
@@ -169,22 +176,36 @@ class ProgressExecutor(Executor):
 
     def _start(self) -> _crew.Crew:
         """Make the crew. No worker is started yet, but for those that fork."""
+        remote = self._opened()
         with interrupts_deferred(), self._making:
-            if self._crew is None:
+            if self._crew is not None:
+                if remote is not None:
+                    remote.close()  # another thread was faster
+            else:
                 if State.exiting or self._is_shut:
                     raise self._refusal()
                 join_before_children()
                 end_on_sigterm()
                 step_aside_for_tracebacks()
+                if remote is not None:
+                    self._judge = FixedJudge(remote.choice(), remote.batch_seconds)
                 judge = self._the_judge()
                 self._functions = Functions(self._main_by_value, judge)
-                crew = crew_of(self._options, judge, self._thread_name_prefix)
+                crew = crew_of(self._options, judge, self._thread_name_prefix, remote)
                 # Not a finalizer: it must not keep the interpreter's exit waiting.
                 crew.owner = weakref.ref(self, lambda _: crew.abandon())
                 self._tally = crew.calls_tally = self._new_tally(crew, 0, self._options.desc)
                 self._cell = cell()
                 self._crew = crew
             return self._crew
+
+    def _opened(self) -> Remote | None:
+        """Open the backend, where it is not built in. That may wait for a network: a Ctrl-C comes through."""
+        if not self._options.is_remote or self._crew is not None or self._is_shut or State.exiting:
+            return None
+        from ._remote import Remote
+
+        return Remote(self._options)
 
     def _open_crew(self) -> _crew.Crew:
         crew = self._crew

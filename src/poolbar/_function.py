@@ -13,7 +13,7 @@ from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._batching import Pace
+from ._batching import TARGET_SECONDS, Pace
 from ._choice import THREAD
 from ._errors import NotPicklable, text_of
 from .inside.names import ModuleIsBeingImported, is_by_reference, refuse_while_importing
@@ -58,7 +58,7 @@ class Function:
         self.name = name
         self.sealed = sealed
         self.fresh = fresh
-        self.pace = Pace()
+        self.pace = Pace(target=nature.batch_seconds or TARGET_SECONDS)
         self.takes_atoms = True
 
     @property

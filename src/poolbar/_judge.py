@@ -65,10 +65,10 @@ class Judge(Protocol):
 class FixedJudge:
     """Has decided."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, batch_seconds: float | None = None) -> None:
         self.choice = choice
         self.kinds = {choice.kind: choice.workers}
-        self._nature = Nature(choice.kind)
+        self._nature = Nature(choice.kind, batch_seconds)
 
     def preside(self, backlog: Backlog) -> None:
         """Do nothing."""

@@ -120,12 +120,18 @@ class Lane:
         source = batch.source
         if isinstance(source, Calls):
             claim(batch, source.tally)
+        failure: WorkerFailed | None = None
         try:
             if batch.items:
                 worker.run(batch, self)
+        except WorkerFailed as error:
+            failure = error
         finally:
             self.batch = None
             self._backlog.finished(batch)
+        if failure is not None:  # only now: what is left of the batch has come back, and fails with all that waits
+            self._crew.break_down(str(failure))
+            return
         if not worker.is_alive():
             self.worker = None
             return
@@ -214,6 +220,14 @@ class Lane:
             return
         batch.source.failed(batch, error(tries))
         batch.done += 1
+
+    def apart(self) -> None:
+        """Have the tasks that are left tried again, each alone."""
+        batch = self.batch
+        assert batch is not None
+        batch.source.tally.bars_over(self.number)
+        while batch.done < len(batch.items):
+            self._backlog.try_again(batch)
 
     def killed(self) -> None:
         """Cancel the task that was ended on request."""

@@ -130,11 +130,13 @@ class Nature:
 
     Attributes:
         kind: read and set with the backlog's lock held.
+        batch_seconds: what a batch of them should take; None: what it does in workers of ours.
         measured: seconds of tasks that were, with the moving of what is theirs.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, batch_seconds: float | None = None) -> None:
         self.kind = kind
+        self.batch_seconds = batch_seconds
         self._count = 0
         self.measured = 0.0
         self._handling = 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _choice
 from ._errors import SettingError
-from ._settings import BY_VALUE, WrongTypeError, resolve, source_of
+from ._settings import BACKENDS, BY_VALUE, WrongTypeError, resolve, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,19 @@ OLDEST_WITH_INTERPRETERS = (3, 14)
 
 LIMITS = ("task_timeout", "worker_memory_mb")
 
-SETTINGS = ("max_workers", "backend", "thread_safe", "progress", "relay", "desc", "idle_seconds", "retries", "preload", *LIMITS)
+SETTINGS = (
+    "max_workers",
+    "backend",
+    "address",
+    "thread_safe",
+    "progress",
+    "relay",
+    "desc",
+    "idle_seconds",
+    "retries",
+    "preload",
+    *LIMITS,
+)
 
 
 LEAST_FOR_WAITING, PROCESSES_PER_CPU, MOST_PROCESSES = 8, 2, 61
@@ -36,7 +48,8 @@ class Options(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     max_tasks_per_child: int | None
-    backend: str
+    backend: Any  # a name; or an Executor or a Backend itself
+    address: str | None  # of the engine of one that is not built in
     thread_safe: bool | None
     progress: Any  # a word, a class with tqdm's interface, or a reporter
     relay: bool
@@ -60,7 +73,7 @@ class Options(NamedTuple):
         counts = self.max_workers is None and "thread" not in (self.fixed_kind, self.backend)
         return _choice.choose(
             _choice.Facts(
-                backend=self.backend,
+                backend=self.backend_name,
                 fixed=self.fixed_kind,
                 gil=self.gil(),
                 needs_processes=self.needs_processes,
@@ -77,6 +90,16 @@ class Options(NamedTuple):
         return self.fixed_kind is None and self.backend == "auto"
 
     @property
+    def backend_name(self) -> str:
+        """What was asked for, in words."""
+        return self.backend if isinstance(self.backend, str) else type(self.backend).__name__
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a backend that is not built in provides the workers."""
+        return self.fixed_kind is None and self.backend not in BACKENDS
+
+    @property
     def keeps_processes(self) -> str | None:
         """Why tasks are never given to threads; None: they may be."""
         return self.needs_processes or self.prefers_processes
@@ -90,7 +113,7 @@ class Options(NamedTuple):
     @property
     def is_main_by_value(self) -> bool:
         """Whether what ``__main__`` defines goes to workers by value."""
-        return self.method in BY_VALUE or (self.fixed_kind is None and self.backend == _choice.INTERPRETER)
+        return self.method in BY_VALUE or self.is_remote or (self.fixed_kind is None and self.backend == _choice.INTERPRETER)
 
     def gil(self) -> bool:
         """Tell whether the GIL is on, now."""
@@ -165,7 +188,7 @@ def _check_facts(made: Options) -> None:
     if made.fixed_kind is None and made.backend == _choice.INTERPRETER and sys.version_info < OLDEST_WITH_INTERPRETERS:
         raise SettingError(f"backend='interpreter' needs Python 3.14 or newer; this is {sys.version.split()[0]}")
     # A contradiction is said when the executor is made. CPUs do not matter for it, and loky counts them.
-    _choice.choose(_choice.Facts(made.backend, made.fixed_kind, True, made.needs_processes, None, made.max_workers, 1, 1))
+    _choice.choose(_choice.Facts(made.backend_name, made.fixed_kind, True, made.needs_processes, None, made.max_workers, 1, 1))
     if made.max_tasks_per_child is not None and made.method == "fork":
         raise ValueError(
             'max_tasks_per_child is incompatible with the "fork" multiprocessing start method; supply a different mp_context.'

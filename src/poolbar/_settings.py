@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 BACKENDS = ("auto", "process", "thread", "interpreter")
+"""Backends that are built in."""
+
+BACKENDS_GROUP = "poolbar.backends"
+"""The entry points that are others: see ``backends``."""
+
 OWN = "poolbar"
 """The start method that is ours."""
 
@@ -94,6 +99,22 @@ def _word_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     return parse
 
 
+def installed_backends() -> dict[str, Any]:
+    """Return the entry points of backends that are installed, by name."""
+    from importlib.metadata import entry_points  # 20 ms: for those who ask for one
+
+    return {entry.name: entry for entry in entry_points(group=BACKENDS_GROUP)}
+
+
+def _backend(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in BACKENDS and value not in installed_backends():
+            raise ValueError
+    elif isinstance(value, type) or not callable(getattr(value, "submit", None)):
+        raise TypeError
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -135,10 +156,14 @@ TABLE = (
         "threads 4 more, at most 32.",
     ),
     Setting(
-        "backend", "POOLBAR_BACKEND", "auto", _word_of(BACKENDS), "one of auto, process, thread, interpreter",
-        "auto, process, thread or interpreter (Python 3.14 or newer)",
+        "backend", "POOLBAR_BACKEND", "auto", _backend, "the name of a backend, an Executor or a Backend",
+        "auto, process, thread, interpreter (Python 3.14 or newer), dask, ray, or the name of an installed plug-in",
         "What `ProgressExecutor` runs tasks in. `auto`: processes; threads where Python runs without a GIL, and where they are "
-        "allowed and faster.",
+        "allowed and faster. As a keyword also any `concurrent.futures.Executor`.",
+    ),
+    Setting(
+        "address", "POOLBAR_ADDRESS", None, _text, "a text", "a text, such as tcp://host:8786",
+        "Where the engine of a backend is: dask's scheduler, Ray's head. Default: what the engine's own configuration says.",
     ),
     Setting(
         "thread_safe", "POOLBAR_THREAD_SAFE", None, _switch, "True or False", "on or off (also 1, 0, true, false, yes, no)",

@@ -14,12 +14,12 @@ from .streams import are_ours
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .events import Events
+    from .events import Hearer
 
 _numbers = itertools.count(1)
 
 
-def relay_bars(tqdm: Any, events: Events) -> None:
+def relay_bars(tqdm: Any, events: Hearer) -> None:
     """Have tqdm's bars that would be drawn on the worker's streams drawn by the parent instead."""
     display, clear, close = tqdm.display, tqdm.clear, tqdm.close
 

@@ -28,7 +28,7 @@ import cloudpickle
 from cloudpickle.cloudpickle import _class_setstate, _function_setstate
 
 from .names import PROTOCOL, is_by_value
-from .shared_main import Side, main_globals, sent_values
+from .shared_main import Side, here, main_globals, sent_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         if isinstance(obj, FunctionType):
             function: FunctionType = obj
             name = function.__qualname__
-            if name in sent_values and main_globals().get(name) is function:
+            if name in sent_values() and main_globals().get(name) is function:
                 return own_global, (name,)
         return super().reducer_override(obj)
 
@@ -131,22 +131,22 @@ def rebuild_cached(name: str, wrapped: FunctionType, parameters: dict[str, Any])
     if isinstance(there, _lru_cache_wrapper) and there.__wrapped__.__code__ == wrapped.__code__:
         return there
     made = lru_cache(**parameters)(wrapped)
-    if Side.inside_worker and name.isidentifier():
+    if (Side.inside_worker or here.namespace is not None) and name.isidentifier():
         main_globals()[name] = made
-        sent_values[name] = _mark(made)
+        sent_values()[name] = _mark(made)
     return made
 
 
 def merge_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Set the state of a rebuilt function of ``__main__``; what its globals bring is merged three ways."""
     attributes, slots = state
-    namespace = function.__globals__
+    namespace, sent = function.__globals__, sent_values()
     for name, value in slots["__globals__"].items():
         mark = _mark(value)
-        is_own = name in namespace and name not in sent_values  # a task put it there
-        if not is_own and sent_values.get(name) != mark:
+        is_own = name in namespace and name not in sent  # a task put it there
+        if not is_own and sent.get(name) != mark:
             namespace[name] = value
-        sent_values[name] = mark
+        sent[name] = mark
     _function_setstate(function, (attributes, {**slots, "__globals__": {}}))
 
 

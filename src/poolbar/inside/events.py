@@ -40,6 +40,20 @@ class Line(Protocol):
         """Write a message if nobody else is writing and it need not be waited for. Tells whether it was."""
 
 
+class Hearer(Protocol):
+    """Takes events."""
+
+    @property
+    def is_off(self) -> bool:
+        """Tell whether what this thread says is not for the parent."""
+
+    def put(self, event: tuple[Any, ...]) -> None:
+        """Take an event."""
+
+    def put_bar(self, bar: messages.Bar) -> None:
+        """Take the state of a bar."""
+
+
 class Events:
     """Events on their way to the parent.
 

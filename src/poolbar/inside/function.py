@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _messages as messages
-from .memory import opened
 from .outbox import UNKNOWN
 from .pickling import LARGE_BYTES, loads, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .memory import Arena
-    from .meter import Meter
+
+class Aside(Protocol):
+    """Does what is no part of a task, and perhaps measures it."""
+
+    def aside(self, act: Callable[[], Any]) -> Any:
+        """Call ``act`` and return what it returns."""
 
 
 class BadArguments(Exception):
@@ -27,13 +30,18 @@ class BadFunction(Exception):
 class Function:
     """A function that this worker has, and how each of its tasks calls it.
 
+    Args:
+        stored: what a message says of its pickle.
+        fresh: each task gets a copy of its own.
+        opened: makes something sealed of what a message says of it.
+
     Attributes:
         was_long: its last batch took a while, or there was none: the next one is measured.
     """
 
-    def __init__(self, stored: Any, fresh: bool, arena: Arena) -> None:
+    def __init__(self, stored: Any, fresh: bool, opened: Callable[[Any], Any]) -> None:
         self._stored = stored
-        self._arena = arena
+        self._opened = opened
         self.fresh = fresh
         self.manner = UNKNOWN  # what it has returned so far
         self.expected: type = type(None)
@@ -49,9 +57,9 @@ class Function:
         return self.loaded
 
     def _unsealed(self) -> Any:
-        return unseal(opened(self._stored, self._arena))
+        return unseal(self._opened(self._stored))
 
-    def caller(self, form: int, meter: Meter) -> Callable[[Any], Any]:
+    def caller(self, form: int, meter: Aside) -> Callable[[Any], Any]:
         """Return what runs one task, given its item. Raises what unpickling the function raises."""
         load = self.load
         function = load()
@@ -62,14 +70,14 @@ class Function:
         def starred_fresh(item: Any) -> Any:
             return load()(*item)
 
-        arena = self._arena
+        opened = self._opened
 
         def sealed(item: Any) -> Any:
-            arguments, keywords = _unsealed(item, meter, arena)
+            arguments, keywords = _unsealed(item, meter, opened)
             return function(*arguments, **keywords)
 
         def sealed_fresh(item: Any) -> Any:
-            arguments, keywords = _unsealed(item, meter, arena)
+            arguments, keywords = _unsealed(item, meter, opened)
             return load()(*arguments, **keywords)
 
         if form == messages.SINGLE:
@@ -79,11 +87,11 @@ class Function:
         return sealed_fresh if self.fresh else sealed
 
 
-def _unsealed(item: Any, meter: Meter, arena: Arena) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _unsealed(item: Any, meter: Aside, opened: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         if type(item) is bytes and len(item) < LARGE_BYTES:
             return loads(item)  # type: ignore[no-any-return]
-        return meter.aside(lambda: unseal(opened(item, arena)))  # type: ignore[no-any-return]
+        return meter.aside(lambda: unseal(opened(item)))  # type: ignore[no-any-return]
     except BaseException as error:
         raise BadArguments from error
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _messages as messages
 from . import ledger as ledgers
+from .errors import described, summary
 from .events import Events
 from .names import PROTOCOL
-from .pickling import ATOMS, LARGE_BYTES, dumps, seal
+from .pickling import ATOMS, LARGE_BYTES, seal
 from .shared_main import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from .channel import ConnectionSender, Sender
     from .ledger import Ledger
@@ -207,18 +207,13 @@ class Outbox:
     def fail(self, stage: int, error: BaseException, *, last: bool) -> None:
         """Add the error of the next task, and send it at once."""
         self.flush(last=False)
-        text = _traceback_text(error, stage)
-        try:
-            pickled = dumps(error.with_traceback(None), Side.main_by_value, upward=True)
-        except BaseException:  # the parent makes a stand-in of type and text
-            pickled = None
+        told = described(error, stage)
         seconds = self._elapsed()
         self.ended += 1
         if last:
             self.events.listen(False)
         cost = self._cost(last)
-        names = _type_name(error), _text_of(error), text
-        self._send(messages.Failed(messages.FAILED, self.number, stage, pickled, *names, seconds, last, cost))
+        self._send(messages.Failed(messages.FAILED, self.number, stage, *told, seconds, last, cost))
         self._ledger.sent(self.ended)
         self.closed = last
 
@@ -299,36 +294,8 @@ class Outbox:
         """Say that no task can run here: ``what`` has raised."""
         self.end_lines()
         self.events.flush()
-        self._send(messages.Refused(messages.REFUSED, f"{what} {_summary(error)}"))
+        self._send(messages.Refused(messages.REFUSED, f"{what} {summary(error)}"))
 
     def give_back(self, number: int, count: int) -> None:
         """Say that the last tasks of a batch will not be started here. Called by the control thread."""
         self._send(messages.GivenBack(messages.GIVEN_BACK, number, count))
-
-
-def _type_name(error: BaseException) -> str:
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException as broken:  # a user's __str__ may raise anything
-        return f"<its text could not be had: {type(broken).__name__}>"
-
-
-def _summary(error: BaseException) -> str:
-    return f"{_type_name(error)}: {_text_of(error)}"
-
-
-def _traceback_text(error: BaseException, stage: int) -> str:
-    trace: TracebackType | None = error.__traceback__
-    if stage == messages.RAISED and trace is not None:
-        trace = trace.tb_next or trace  # without the worker's own frame
-    import traceback  # 10 ms, which a worker that starts has no use for
-
-    try:
-        return "".join(traceback.format_exception(type(error), error, trace))
-    except BaseException:  # a user's __str__ may raise anything
-        return _summary(error)

@@ -46,8 +46,9 @@ class _Process(Server):
         """Start no more tasks of this batch. Called in a child that a task has forked: they are its parent's."""
         self.unstarted[1].clear()
         Process.teller = None
-        if self.relay is not None:
-            self.relay.let_go()
+        self.outbox.events.is_off = True  # what this child says is not for the parent
+        if self.streams is not None:
+            self.streams.let_go()
 
     def control_and_end(self, pipe: Receiver | ConnectionReceiver) -> None:
         """Do what the control thread does; then the parent is gone, and the process ends."""
@@ -77,8 +78,8 @@ def serve(
     except FileNotFoundError:
         return  # the parent is gone
     if hasattr(os, "register_at_fork"):
-        if server.relay is not None:
-            os.register_at_fork(before=server.relay.streams.take_in)
+        if server.streams is not None:
+            os.register_at_fork(before=server.streams.take_in)
         os.register_at_fork(after_in_child=lambda: let_go(tasks, outcomes, control, life))
         os.register_at_fork(after_in_child=server.stop)
     threading.Thread(target=server.control_and_end, args=(receiver(control),), name="poolbar-control", daemon=True).start()

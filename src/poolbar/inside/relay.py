@@ -9,40 +9,29 @@ from typing import TYPE_CHECKING, Any
 from .. import _messages as messages
 from .pickling import dumps
 from .shared_main import Side
-from .streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
 
-    from .events import Events
+    from .events import Hearer
 
 Levels = dict[str, int]
 """The levels that the parent's loggers were given, by name; of the root logger under the empty name."""
 
 
 class Relay:
-    """What is relayed from this worker."""
+    """Relays what is logged in this process, what it warns of, and tqdm's bars."""
 
-    def __init__(self, events: Events, levels: Levels) -> None:
+    def __init__(self, events: Hearer, levels: Levels) -> None:
         self._events = events
         self._levels = levels
-        self.streams = Streams(events)
         warnings.showwarning = self._shower(warnings.showwarning)
         when_imported("logging", self._relay_logging)
         when_imported("tqdm.std", self._relay_tqdm)
 
-    def reset(self, levels: Levels) -> None:
-        """Become as good as new, for the next executor."""
-        self.streams.renew()
-        self._set_levels(levels)
-
-    def let_go(self) -> None:
-        """In a child that a task has forked: what it says is not for the parent."""
-        self._events.is_off = True
-        self.streams.let_go()
-
-    def _set_levels(self, levels: Levels) -> None:
+    def set_levels(self, levels: Levels) -> None:
+        """Give the loggers of this process other levels: those of the next executor's process."""
         gone, self._levels = self._levels.keys() - levels.keys(), levels
         logging = sys.modules.get("logging")
         if logging is not None:
@@ -54,7 +43,7 @@ class Relay:
     # --- logging
 
     def _relay_logging(self, logging: Any) -> None:
-        self._set_levels(self._levels)
+        self.set_levels(self._levels)
         # A forked worker has its parent's handlers. They are the parent's to use.
         inherited = [handler for reference in logging._handlerList if (handler := reference()) is not None]
         call_handlers = logging.Logger.callHandlers

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from .. import _messages as messages
 from . import shared
 from .bars import Process, Teller
 from .function import BadArguments, BadFunction, Function, raiser
-from .memory import Arena
+from .memory import Arena, opened
 from .outbox import FLUSH_SECONDS, PROMPT_SECONDS, Outbox
 from .pickling import loads
 from .relay import Relay
 from .shared_main import Side, start_main
+from .streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +57,16 @@ class Server:
     ) -> None:
         self.tasks = tasks
         self.arguments = Arena(setup.memory.arguments)
+        self._opened = partial(opened, arena=self.arguments)
         self.outbox = Outbox(outcomes, ledger, Arena(setup.memory.values), meter)
         self.ledger = ledger
         self.relay: Relay | None = None
+        self.streams: Streams | None = None
         Process.teller = Teller(self.outbox.events.put_bar, lambda: (self.outbox.number, ledger.head[0]))
         if setup.levels is not None:
+            self.streams = Streams(self.outbox.events)
             self.relay = Relay(self.outbox.events, setup.levels)
-            self.outbox.end_lines = self.relay.streams.end_lines
+            self.outbox.end_lines = self.streams.end_lines
         self.functions: dict[int, Function] = {}
         # Read by the control thread. One tuple, so that number and tasks are seen together; the two threads take from
         # the two ends of the deque, each end with one atomic call.
@@ -99,8 +104,8 @@ class Server:
             except (EOFError, OSError):
                 return
             if not data:
-                if self.relay is not None:
-                    self.relay.streams.end()
+                if self.streams is not None:
+                    self.streams.end()
                 self.outbox.end()
                 return
             message = loads(data)
@@ -119,8 +124,9 @@ class Server:
         """Become as good as new, for the next executor."""
         self.functions.clear()
         shared.forget()
-        if self.relay is not None:
-            self.relay.reset(levels)
+        if self.relay is not None and self.streams is not None:
+            self.streams.renew()
+            self.relay.set_levels(levels)
         start_main()
 
     def run(self, batch: messages.Run) -> None:
@@ -134,7 +140,7 @@ class Server:
         for old in batch.forget:
             self.functions.pop(old, None)
         if batch.stored_function is not None:
-            self.functions[batch.function] = Function(batch.stored_function, batch.fresh, self.arguments)
+            self.functions[batch.function] = Function(batch.stored_function, batch.fresh, self._opened)
         function = self.functions[batch.function]
         outbox = self.outbox
         outbox.begin(batch.number, function.manner, function.expected)

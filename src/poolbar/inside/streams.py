@@ -16,12 +16,12 @@ LONGEST_PART = 65536
 """Bytes: an unfinished line that grows longer is sent as it is."""
 
 
-class _Lines(io.RawIOBase):
+class Lines(io.RawIOBase):
     """Takes bytes, and sends them when a line is complete."""
 
     mode = "wb"
 
-    def __init__(self, events: Events, is_error: bool) -> None:
+    def __init__(self, events: Events, *, is_error: bool) -> None:
         self._events = events
         self._is_error = is_error
         self._part = b""
@@ -33,6 +33,7 @@ class _Lines(io.RawIOBase):
         self.text: io.TextIOWrapper = text
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def fileno(self) -> int:
@@ -40,6 +41,7 @@ class _Lines(io.RawIOBase):
         return 2 if self._is_error else 1
 
     def write(self, data: Any) -> int:
+        """Take bytes."""
         text = bytes(data)
         if self._is_off:
             return os.write(self.fileno(), text)
@@ -78,14 +80,14 @@ class _Lines(io.RawIOBase):
             text = whole.decode("utf-8", "backslashreplace")
         self._events.put(messages.Text(messages.TEXT, self._is_error, text))
 
-    def renewed(self) -> _Lines:
+    def renewed(self) -> Lines:
         """Undo what tasks of another executor did to the stream; return what is to be used."""
         try:
             self.text.reconfigure(
                 encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True, write_through=False
             )
         except ValueError:  # it was closed, or detached from this
-            return _Lines(self._events, self._is_error)
+            return Lines(self._events, is_error=self._is_error)
         return self
 
     def let_go(self) -> None:
@@ -103,9 +105,9 @@ class Streams:
             if isinstance(stream, io.TextIOWrapper):
                 # A task may print to sys.__stdout__, and nobody flushes that when the process ends.
                 stream.reconfigure(line_buffering=True)
-        self._use([_Lines(events, is_error) for is_error in (False, True)])
+        self._use([Lines(events, is_error=is_error) for is_error in (False, True)])
 
-    def _use(self, lines: list[_Lines]) -> None:
+    def _use(self, lines: list[Lines]) -> None:
         self._lines = lines
         sys.stdout, sys.stderr = (line.text for line in lines)
 
@@ -146,6 +148,6 @@ class Streams:
 def are_ours(stream: Any) -> bool:
     """Tell whether what is written to a stream goes to the parent."""
     try:
-        return isinstance(stream.buffer, _Lines)
+        return isinstance(stream.buffer, Lines)
     except (AttributeError, ValueError):  # it has none, or has been detached from it
         return False

@@ -26,6 +26,9 @@ class Sink(Protocol):
         ``error`` makes the task's error, given how often it was tried.
         """
 
+    def apart(self) -> None:
+        """Have all tasks whose outcome has not come tried again, each alone: one of them ends the workers that run it."""
+
     def killed(self) -> None:
         """Hear that the next task was ended on request."""
 
@@ -66,7 +69,11 @@ class Worker(Protocol):
         """
 
     def run(self, batch: Batch, sink: Sink) -> None:
-        """Run a batch. Every task ends in the sink, or is left in the batch because it was not started."""
+        """Run a batch. Every task ends in the sink, or is left in the batch because it was not started.
+
+        Raises:
+            WorkerFailed: it cannot run any, and no other worker can.
+        """
 
     def rest(self) -> None:
         """Give back what is kept for the next batch: none has come for a while."""

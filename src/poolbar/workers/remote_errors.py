@@ -79,6 +79,13 @@ def left(call: str, reason: str, tries: int) -> WorkerCrashed:
     return WorkerCrashed(f"{call}: the interpreter that ran it has ended: {reason}", call, None, None, tries, "")
 
 
+def lost(call: str, name: str, error: BaseException, tries: int) -> WorkerCrashed:
+    """Return the error of a task that an engine which is not ours has lost."""
+    made = WorkerCrashed(f"{call}: lost by {name}: {text_of(error)}", call, None, None, tries, "")
+    made.__cause__ = error
+    return made
+
+
 def _without_our_frames(trace: str) -> str:
     # The most recent call comes first: the frames that called the task come last, and are the same each time.
     shown, is_ours = [], False
