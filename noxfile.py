@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, programs, bench, guard, soak, chaos, freethreaded, notebook.
+"""Sessions: tests, lint, types, compat, compat_one, programs, bench, guard, soak, chaos, freethreaded, notebook, hosts.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own tests of executors and pools, on every interpreter found
@@ -152,3 +152,23 @@ def notebook(session: nox.Session) -> None:
         session.error("NOT TESTED: no Chromium on PATH (Debian: apt-get install chromium)")
     session.install(".[test]", "jupyterlab>=4.2", "playwright>=1.49")  # playwright's own browsers are not downloaded
     session.run("pytest", "tests/jupyterlab", *session.posargs)
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Three hosts with dask, as network namespaces: one is cut off, one joins. Only for root, on Linux."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        session.error("NOT TESTED: hosts are network namespaces, which only root on Linux can make")
+    if not shutil.which("ip"):
+        session.error("NOT TESTED: no ip on PATH (Debian: apt-get install iproute2)")
+    space = f"poolbar-{os.getpid()}"
+    # One with a switch and a line in it, as the tests need them.
+    for command in (f"netns add {space}", f"-n {space} link add type bridge", f"-n {space} link add type veth"):
+        done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)
+        if done.returncode:
+            break
+    subprocess.run(["ip", "netns", "delete", space], capture_output=True, check=False)
+    if done.returncode:
+        session.error(f"NOT TESTED: network namespaces are not allowed here: ip {command}: {done.stderr.strip()}")
+    session.install(".[test]", "distributed")
+    session.run("pytest", "tests/hosts", *session.posargs)

@@ -2,7 +2,8 @@
 
 A batch is one task of dask's, with a key of its own, so that equal ones are never taken for the same. The scheduler keeps it
 until its result has come: when a worker is lost, dask runs the batch again elsewhere, as often as its setting
-``distributed.scheduler.allowed-failures`` says.
+``distributed.scheduler.allowed-failures`` says. Functions are scattered to all workers; where every worker that had one is gone,
+it is scattered again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 try:
     import dask
     import distributed
+    from tornado.ioloop import PeriodicCallback
 except ImportError as error:
     raise BackendError(f"the backend 'dask' needs the package distributed: pip install distributed ({error})") from error
+
+COUNT_SECONDS = 1.0
+"""How often the workers' threads are counted."""
+
+MOST_SCATTERS, PAUSE_SECONDS = 20, 0.25
+"""How often data is sent, with a pause after each, until no worker dies meanwhile: the scheduler first has to notice."""
+
+MOST_LINE_BYTES = 1 << 15
+"""What is larger comes with its batch's result: of the events of a client, a scheduler keeps the last 1000."""
 
 
 def connect(address: str | None) -> DaskBackend:
@@ -49,16 +60,28 @@ def connect(address: str | None) -> DaskBackend:
             "distributed.Client first"
         )
     try:
-        client = distributed.Client(address, set_as_default=False, name="poolbar", **options)
+        client = _Client(address, set_as_default=False, name="poolbar", **options)
     except (OSError, ValueError, TypeError) as error:  # the last two: it is no address
         raise BackendError(f"dask's scheduler at {address} cannot be reached: {text_of(error)}") from error
     return DaskBackend(client, address)
 
 
+class _Client(distributed.Client):  # type: ignore[misc]  # it is Any, see pyproject.toml
+    """One whose thread ends too where no connection comes to be."""
+
+    def start(self, **options: Any) -> None:
+        try:
+            super().start(**options)
+        except BaseException:
+            self._loop_runner.stop()  # ``close`` does so only for one that was connected
+            raise
+
+
 class DaskBackend(Backend):
     """A client of dask's.
 
-    Its event loop has a thread of its own: there results are waited for and gathered, those that come together in one go.
+    Its event loop has a thread of its own: there calls are made, and results waited for; those that come together are gathered
+    in one go. Nobody waits for that thread; when the scheduler is gone, it lets all calls end.
 
     Args:
         client: that is this backend's own.
@@ -70,34 +93,42 @@ class DaskBackend(Backend):
     def __init__(self, client: Any, address: str) -> None:
         self.name = f"dask at {address}"
         self._client = client
-        self._topic = f"poolbar-{uuid.uuid4().hex}"
         self._slots: int = sum(client.nthreads().values())
-        self._changed: Callable[[], None] | None = None
+        self._counting: Any = None
 
     def submit(self, call: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        """Submit a call as a task of its own."""
+        """Have a call run as a task of its own."""
+        if self._client.status not in {"running", "connecting"}:
+            raise BackendError(f"{self.name} has gone")
         result: Future[Any] = Future()
-        key = f"poolbar-{uuid.uuid4().hex}"
-        try:
-            task = self._client.submit(call, *args, key=key, pure=False)
-            self._client.loop.add_callback(self._follow, task, result)
-        except Exception as error:  # of the client's, once it is closed
-            raise BackendError(f"{self.name} takes no more tasks: {text_of(error)}") from error
-        result.add_done_callback(partial(self._release, task))
+        self._client.loop.add_callback(self._run, call, args, result)
         return result
 
-    async def _follow(self, task: Any, result: Future[Any]) -> None:
+    async def _run(self, call: Callable[..., Any], args: tuple[Any, ...], result: Future[Any]) -> None:
+        value: Any = None
+        error: BaseException | None = None
         try:
-            value = await self._client.gather(task, asynchronous=True)
-        except (CancelledError, asyncio.CancelledError) as error:
-            if not result.done():
-                result.set_exception(BackendError(f"{self.name} has gone: {error}"))
-        except Exception as error:  # what the scheduler made of it: a KilledWorker
-            if not result.done():
-                result.set_exception(error)
+            while not result.done():
+                there = [await arg.there() if isinstance(arg, Scattered) else arg for arg in args]
+                task = self._client.submit(call, *there, key=f"poolbar-{uuid.uuid4().hex}", pure=False)
+                result.add_done_callback(partial(self._release, task))
+                try:
+                    value = await self._client.gather(task, asynchronous=True)
+                    break
+                except (CancelledError, asyncio.CancelledError):
+                    # What this call was given counts: another one may have begun to send it again.
+                    if self._client.status != "running" or not any(map(is_lost, there)):
+                        raise
+        except (CancelledError, asyncio.CancelledError) as reason:
+            error = BackendError(f"{self.name} has gone: {text_of(reason)}")
+        except Exception as reason:  # what the scheduler made of it: a KilledWorker
+            error = reason
+        if result.done():
+            return  # it was cancelled
+        if error is None:
+            result.set_result(value)
         else:
-            if not result.done():
-                result.set_result(value)
+            result.set_exception(error)
 
     def _release(self, task: Any, result: Future[Any]) -> None:
         if result.cancelled() and self._client.status == "running":
@@ -109,34 +140,87 @@ class DaskBackend(Backend):
         return self._slots
 
     def put(self, data: bytes) -> Any:
-        """Scatter data to all workers: those that come later get it from these."""
-        return self._client.scatter(data, broadcast=True, hash=False)
+        """Have data scattered to all workers, with the first call that needs it: those that come later get it from these."""
+        return Scattered(self._client, data)
 
     def line(self, deliver: Callable[[str, bytes], None]) -> Callable[[str, bytes], None] | None:
-        """Send events, which the scheduler passes on."""
-        self._client.subscribe_topic(self._topic, lambda event: deliver(*event[1]))
-        return partial(send, self._topic)
+        """Send events, which the scheduler passes on. Their topic is this client's, so that they are forgotten with it."""
+
+        def heard(event: tuple[float, Any]) -> None:
+            if not isinstance(event[1], dict):  # those are the scheduler's own
+                deliver(*event[1])
+
+        self._client.subscribe_topic(self._client.id, heard)
+        return partial(send, self._client.id)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Listen to the scheduler, which tells of all workers that come and go."""
-        self._changed = changed
-        self._client.subscribe_topic("all", self._heard)
+        """Count the threads now and then."""
 
-    async def _heard(self, event: tuple[float, Any]) -> None:
-        if event[1].get("action") in ("add-worker", "remove-worker"):
-            slots: int = sum((await self._client.scheduler.ncores()).values())
-            if slots != self._slots and self._changed is not None:
+        async def count() -> None:
+            try:
+                slots: int = sum((await self._client.scheduler.ncores()).values())
+            except OSError:
+                return  # the scheduler is gone, or the client: no call is waited for in vain
+            if slots != self._slots:
                 self._slots = slots
-                self._changed()
+                changed()
+
+        self._counting = PeriodicCallback(count, COUNT_SECONDS * 1000)
+        self._client.loop.add_callback(self._counting.start)
 
     def close(self) -> None:
         """Close the client."""
-        self._changed = None
-        for topic in ("all", self._topic):  # or the scheduler tells of this client's end to this client, and complains
-            self._client.unsubscribe_topic(topic)
-        self._client.close()
+        client = self._client
+        if self._counting is not None:
+            client.loop.add_callback(self._counting.stop)
+        if client.status == "running":
+            client.unsubscribe_topic(client.id)  # or the scheduler tells this client of its own end, and complains
+        client.close()
+
+
+class Scattered:
+    """Data that calls need. Owned by the event loop of its client: its methods are called there."""
+
+    def __init__(self, client: Any, data: bytes) -> None:
+        self._client = client
+        self._data = data
+        self._sending: asyncio.Future[Any] | None = None
+
+    async def there(self) -> Any:
+        """Return dask's future for it. While there are no workers, that waits."""
+        if self._sending is None or self.is_lost():
+            self._sending = asyncio.ensure_future(self._send())
+        return await asyncio.shield(self._sending)
+
+    async def _send(self) -> Any:
+        tries = MOST_SCATTERS
+        while True:
+            try:
+                return await self._client.scatter(self._data, broadcast=True, hash=False, asynchronous=True)
+            except asyncio.TimeoutError:  # there is no worker yet
+                if self._client.status != "running":
+                    raise
+            except OSError:  # a worker died before it had it
+                tries -= 1
+                if self._client.status != "running" or not tries:
+                    raise
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def is_lost(self) -> bool:
+        """Tell whether it was sent, and no worker has it any more."""
+        sending = self._sending
+        if sending is None or not sending.done():
+            return False
+        return sending.cancelled() or sending.exception() is not None or is_lost(sending.result())
+
+
+def is_lost(arg: Any) -> bool:
+    """Tell whether an argument is dask's future for data that no worker has any more."""
+    return isinstance(arg, distributed.Future) and arg.status in {"cancelled", "lost"}
 
 
 def send(topic: str, batch: str, data: bytes) -> None:
-    """Send what became of a batch while it runs: called where it runs."""
+    """Send what became of a batch while it runs: called where it runs. Raises ValueError for what is too large."""
+    if len(data) > MOST_LINE_BYTES:
+        raise ValueError
     distributed.get_worker().log_event(topic, (batch, data))

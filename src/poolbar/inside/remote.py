@@ -11,6 +11,7 @@ waits for a slow one.
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import os
 import pickle
@@ -162,6 +163,7 @@ class Batch:
         self.began = self.flushed_at = perf_counter()
         self._head = head
         self._line = head.line
+        self._context = contextvars.copy_context()  # an engine knows its own by it; the clock's thread has none
         self._lock: Any = threading.RLock()
         self._values: list[Any] = []
         self._is_plain = True
@@ -192,7 +194,7 @@ class Batch:
         if self._line is not None:
             data = pickle.dumps((self.attempt, self.sent, tuple(record)), PROTOCOL)
             try:
-                self._line(self._head.batch, data)
+                self._context.run(self._line, self._head.batch, data)
             except Exception:  # the engine's: what it does not take now, the result takes
                 self._line = None
             else:
