@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 SETTINGS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 
+NO_POOLBAR = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "poolbar" or name.startswith("poolbar."):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Finder())
+"""
+
 
 class Cluster:
-    """A scheduler; workers are added one by one. All end with it.
+    """A scheduler, which has no poolbar; workers are added one by one. All end with it.
 
     Args:
         directory: for its files.
@@ -32,9 +41,16 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
-            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures),
+            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures), PYTHONPATH=self.site(NO_POOLBAR),
         )  # fmt: skip
         self.address: str = until(lambda: self._told("Scheduler at:"), 60).split()[-1]
+
+    def site(self, code: str) -> str:
+        """Return a PYTHONPATH for a process that runs code as it starts."""
+        place = self._directory / f"site-{len(code)}"
+        place.mkdir(exist_ok=True)
+        (place / "sitecustomize.py").write_text(code)
+        return os.pathsep.join([str(place), environment()["PYTHONPATH"]])
 
     def _start(self, what: str, *arguments: str, **changes: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

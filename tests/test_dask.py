@@ -23,7 +23,7 @@ import poolbar
 from poolbar.backends import BackendError
 
 distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
-from dask_cluster import Cluster  # noqa: E402
+from dask_cluster import NO_POOLBAR, Cluster  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.add_worker()
         cluster.await_workers(2)
         with executor_at(cluster) as executor:  # starts threads of distributed's that stay
-            assert executor.submit(abs, -1).result(60) == 1
+            assert executor.submit(len, bytes(20 << 20)).result(60) == 20 << 20
         yield cluster
 
 
@@ -129,13 +129,14 @@ def test_what_waits_behind_a_slow_task_runs_elsewhere(executor: poolbar.Progress
 def test_large_results_take_no_room_in_the_scheduler(shared: Cluster, executor: poolbar.ProgressExecutor) -> None:
     assert [len(value) for value in executor.map(partial(tasks.nap, 0.06), [bytes(1 << 20)] * 6)] == [1 << 20] * 6
     with distributed.Client(shared.address, set_as_default=False) as client:
-        sizes = client.run_on_scheduler(_largest_event)
-    assert sizes < 1 << 16
+        topics = {name: events for name, events in client.get_events().items() if "poolbar" in name}
+    sizes = [len(event[1]) for events in topics.values() for _, event in events if isinstance(event, tuple)]
+    assert sizes
+    assert max(sizes) < 1 << 16
 
 
-def _largest_event(dask_scheduler: Any) -> int:
-    topics = dask_scheduler._broker._topics.values()
-    return max(len(event[1][1]) for topic in topics for event in topic.events if isinstance(event[1], tuple | list))
+def test_large_arguments_cause_no_warning(executor: poolbar.ProgressExecutor) -> None:
+    assert executor.submit(len, bytes(20 << 20)).result(60) == 20 << 20
 
 
 SCRIPT = """
@@ -425,14 +426,6 @@ def test_where_no_address_is_known_the_error_tells_the_ways_to_give_one() -> Non
 
 
 OTHER_POOLBAR = "import poolbar; poolbar.__version__ = '0.0.1'"
-NO_POOLBAR = """
-import sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "poolbar" or name.startswith("poolbar."):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Finder())
-"""
 
 
 @pytest.mark.parametrize(
@@ -440,11 +433,8 @@ sys.meta_path.insert(0, Finder())
     [(OTHER_POOLBAR, r"there is poolbar 0\.0\.1, and here"), (NO_POOLBAR, "have no poolbar: pip install poolbar there")],
     ids=["another poolbar", "no poolbar"],
 )
-def test_a_worker_that_does_not_fit_is_told_of(start: str, words: str, cluster: Cluster, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(start)
-    cluster.add_worker(PYTHONPATH=os.pathsep.join([str(site), environment()["PYTHONPATH"]]))
+def test_a_worker_that_does_not_fit_is_told_of(start: str, words: str, cluster: Cluster) -> None:
+    cluster.add_worker(PYTHONPATH=cluster.site(start))
     with executor_at(cluster) as executor:
         error = executor.submit(abs, -1).exception(60)
         assert isinstance(error, poolbar.BrokenExecutor)

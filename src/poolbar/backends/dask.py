@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendError, text_of
+from ..inside.pickling import dumps
 from . import Backend
 
 if TYPE_CHECKING:
@@ -27,11 +28,19 @@ try:
 except ImportError as error:
     raise BackendError(f"the backend 'dask' needs the package distributed: pip install distributed ({error})") from error
 
+PACKED = "packed"
+CALL = f"__import__('pickle').loads(there[{PACKED!r}])(there)"
+"""What a task of dask's is. It names nothing of ours: a scheduler that has no poolbar need not have it, and to a worker that has
+none that is an error of the task's, where it would end over a task that it cannot read."""
+
 COUNT_SECONDS = 1.0
 """How often the workers' threads are counted."""
 
 MOST_SCATTERS, PAUSE_SECONDS = 20, 0.25
 """How often data is sent, with a pause after each, until no worker dies meanwhile: the scheduler first has to notice."""
+
+MOST_GRAPH_BYTES = 1 << 22
+"""A larger call goes to a worker as data: the scheduler would keep it, and the client would warn of that."""
 
 MOST_LINE_BYTES = 1 << 15
 """What is larger comes with its batch's result: of the events of a client, a scheduler keeps the last 1000."""
@@ -60,16 +69,17 @@ def connect(address: str | None) -> DaskBackend:
             "distributed.Client first"
         )
     try:
-        client = _Client(address, set_as_default=False, name="poolbar", **options)
+        client = Client(address, set_as_default=False, name="poolbar", **options)
     except (OSError, ValueError, TypeError) as error:  # the last two: it is no address
         raise BackendError(f"dask's scheduler at {address} cannot be reached: {text_of(error)}") from error
     return DaskBackend(client, address)
 
 
-class _Client(distributed.Client):  # type: ignore[misc]  # it is Any, see pyproject.toml
+class Client(distributed.Client):  # type: ignore[misc]  # it is Any, see pyproject.toml
     """One whose thread ends too where no connection comes to be."""
 
     def start(self, **options: Any) -> None:
+        """Connect."""
         try:
             super().start(**options)
         except BaseException:
@@ -100,24 +110,30 @@ class DaskBackend(Backend):
         """Have a call run as a task of its own."""
         if self._client.status not in {"running", "connecting"}:
             raise BackendError(f"{self.name} has gone")
+        kept: dict[Any, Any] = {number: arg for number, arg in enumerate(args) if isinstance(arg, Scattered)}
+        packed = dumps(partial(filled, call, [None if number in kept else arg for number, arg in enumerate(args)]))
+        if len(packed) > MOST_GRAPH_BYTES:
+            kept[PACKED] = Scattered(self._client, packed, everywhere=False)
+        else:
+            kept[PACKED] = packed
         result: Future[Any] = Future()
-        self._client.loop.add_callback(self._run, call, args, result)
+        self._client.loop.add_callback(self._run, kept, result)
         return result
 
-    async def _run(self, call: Callable[..., Any], args: tuple[Any, ...], result: Future[Any]) -> None:
+    async def _run(self, kept: dict[Any, Any], result: Future[Any]) -> None:
         value: Any = None
         error: BaseException | None = None
         try:
             while not result.done():
-                there = [await arg.there() if isinstance(arg, Scattered) else arg for arg in args]
-                task = self._client.submit(call, *there, key=f"poolbar-{uuid.uuid4().hex}", pure=False)
+                there = {name: await data.there() if isinstance(data, Scattered) else data for name, data in kept.items()}
+                task = self._client.submit(eval, CALL, {"there": there}, key=f"poolbar-{uuid.uuid4().hex}", pure=False)
                 result.add_done_callback(partial(self._release, task))
                 try:
                     value = await self._client.gather(task, asynchronous=True)
                     break
                 except (CancelledError, asyncio.CancelledError):
                     # What this call was given counts: another one may have begun to send it again.
-                    if self._client.status != "running" or not any(map(is_lost, there)):
+                    if self._client.status != "running" or not any(map(is_lost, there.values())):
                         raise
         except (CancelledError, asyncio.CancelledError) as reason:
             error = BackendError(f"{self.name} has gone: {text_of(reason)}")
@@ -179,11 +195,18 @@ class DaskBackend(Backend):
 
 
 class Scattered:
-    """Data that calls need. Owned by the event loop of its client: its methods are called there."""
+    """Data that calls need. Owned by the event loop of its client: its methods are called there.
 
-    def __init__(self, client: Any, data: bytes) -> None:
+    Args:
+        client: that sends it.
+        data: what is sent.
+        everywhere: to all workers, not to one.
+    """
+
+    def __init__(self, client: Any, data: bytes, *, everywhere: bool = True) -> None:
         self._client = client
         self._data = data
+        self._everywhere = everywhere
         self._sending: asyncio.Future[Any] | None = None
 
     async def there(self) -> Any:
@@ -196,7 +219,7 @@ class Scattered:
         tries = MOST_SCATTERS
         while True:
             try:
-                return await self._client.scatter(self._data, broadcast=True, hash=False, asynchronous=True)
+                return await self._client.scatter(self._data, broadcast=self._everywhere, hash=False, asynchronous=True)
             except asyncio.TimeoutError:  # there is no worker yet
                 if self._client.status != "running":
                     raise
@@ -214,9 +237,14 @@ class Scattered:
         return sending.cancelled() or sending.exception() is not None or is_lost(sending.result())
 
 
-def is_lost(arg: Any) -> bool:
-    """Tell whether an argument is dask's future for data that no worker has any more."""
-    return isinstance(arg, distributed.Future) and arg.status in {"cancelled", "lost"}
+def is_lost(data: Any) -> bool:
+    """Tell whether this is dask's future for data that no worker has any more."""
+    return isinstance(data, distributed.Future) and data.status in {"cancelled", "lost"}
+
+
+def filled(call: Callable[..., Any], args: list[Any], there: dict[Any, bytes]) -> Any:
+    """Make a call, where it runs, some arguments of which were there."""
+    return call(*[there.get(number, arg) for number, arg in enumerate(args)])
 
 
 def send(topic: str, batch: str, data: bytes) -> None:
