@@ -20,10 +20,13 @@ import tasks
 from conftest import Gate, environment, lines, until
 
 import poolbar
+from poolbar import testing
 from poolbar.backends import BackendError
 
 distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
 from dask_cluster import NO_POOLBAR, Cluster  # noqa: E402
+
+from poolbar.backends.dask import connect  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -244,6 +247,10 @@ class Heavy:
 
     def __call__(self, number: int) -> int:
         return number
+
+
+def test_the_contract_holds(shared: Cluster) -> None:
+    testing.check_backend(partial(connect, shared.address))
 
 
 # --- cancelling and ending

@@ -51,7 +51,7 @@ FLOORS = [
         "_shown",
         "_supply",
     },
-    {"_executor", "_presets", "joblib", "pool"},
+    {"_executor", "_presets", "joblib", "pool", "testing"},
     {"__init__"},
     {"_command", "_info", "_program"},
     {"_replacing"},

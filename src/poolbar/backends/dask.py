@@ -105,6 +105,7 @@ class DaskBackend(Backend):
         self._client = client
         self._slots: int = sum(client.nthreads().values())
         self._counting: Any = None
+        self._topic: str | None = None  # of the line
 
     def submit(self, call: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """Have a call run as a task of its own."""
@@ -166,8 +167,9 @@ class DaskBackend(Backend):
             if not isinstance(event[1], dict):  # those are the scheduler's own
                 deliver(*event[1])
 
-        self._client.subscribe_topic(self._client.id, heard)
-        return partial(send, self._client.id)
+        self._topic = self._client.id
+        self._client.subscribe_topic(self._topic, heard)
+        return partial(send, self._topic)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Count the threads now and then."""
@@ -189,8 +191,8 @@ class DaskBackend(Backend):
         client = self._client
         if self._counting is not None:
             client.loop.add_callback(self._counting.stop)
-        if client.status == "running":
-            client.unsubscribe_topic(client.id)  # or the scheduler tells this client of its own end, and complains
+        if self._topic is not None and client.status == "running":
+            client.unsubscribe_topic(self._topic)  # or the scheduler tells this client of its own end, and complains
         client.close()
 
 
