@@ -19,7 +19,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which it is installed."""
     directory = tmp_path_factory.mktemp("site")
     source = shutil.copytree(PLUGIN, directory / "source")  # building leaves files
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(directory / "packages"), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(directory / "packages"),
+        str(source),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return directory / "packages"
