@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolbar._batching import GROWTH, MOST_BYTES, MOST_TASKS, SMALLEST_SECONDS, TARGET_SECONDS, Pace
+from poolbar._batching import GROWTH, MOST_BYTES, MOST_TASKS, SMALLEST_SHARE, TARGET_SECONDS, Pace
 
 SIZES = st.integers(1, 10**9)
 WORKERS = st.integers(1, 100)
@@ -83,7 +83,7 @@ def test_at_the_end_of_a_run_batches_shrink_so_that_all_workers_have_one(waiting
 @given(waiting=st.integers(1, 400), workers=WORKERS)
 def test_work_that_is_too_short_to_be_worth_splitting_stays_together(waiting: int, workers: int) -> None:
     size = paced(1e-6).next_size(waiting, workers)
-    assert min(waiting, size) * 1e-6 <= SMALLEST_SECONDS
+    assert min(waiting, size) * 1e-6 <= SMALLEST_SHARE * TARGET_SECONDS
     assert size >= waiting
 
 

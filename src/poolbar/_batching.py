@@ -5,8 +5,9 @@ from __future__ import annotations
 TARGET_SECONDS = 0.010
 """A batch should take this long, in workers of ours: the round trip of a batch costs 0.05 to 0.2 ms, so 1 to 2 % of it."""
 
-SMALLEST_SECONDS = 0.0005
-"""Work that takes less than this is not worth splitting over workers: waking a second one costs about 0.1 ms."""
+SMALLEST_SHARE = 1 / 20
+"""Of what a batch should take: less work than that is not worth splitting over workers. Of ours, waking a second one costs about
+0.1 ms."""
 
 GROWTH = 4
 """A batch is at most this many times as large as the last one, so that a fast beginning does not hide a slow task."""
@@ -64,4 +65,4 @@ class Pace:
             size = min(size, int(MOST_BYTES / self.bytes))
         # Two batches for each worker are left at the end of a run, so that they end together.
         share = -(-waiting // (2 * workers))
-        return max(1, size), max(1, min(size, max(share, int(SMALLEST_SECONDS / seconds))))
+        return max(1, size), max(1, min(size, max(share, int(SMALLEST_SHARE * self.target / seconds))))
