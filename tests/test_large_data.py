@@ -318,6 +318,22 @@ def test_a_function_that_binds_nothing_that_can_change_is_pickled_once() -> None
         assert functions.get(partial(tasks.same, [1])).fresh
 
 
+offset = 0
+
+
+def test_so_is_one_that_goes_by_value_until_what_it_refers_to_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(data: bytes) -> int:
+        return len(data) + offset
+
+    bound = bytes(LARGE)
+    with poolbar.ProcessPoolExecutor(1) as executor:
+        assert executor.submit(partial(size, bound)).result(20) == LARGE
+        functions = executor._functions
+        assert len({functions.get(partial(size, bound)).id for _ in range(5)}) == 1
+        monkeypatch.setitem(globals(), "offset", 1)
+        assert executor.submit(partial(size, bound)).result(20) == LARGE + 1
+
+
 @LINUX
 def test_what_a_run_has_sent_is_freed_with_it() -> None:
     with poolbar.ProcessPoolExecutor(1) as executor:

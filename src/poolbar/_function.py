@@ -128,7 +128,7 @@ class Functions:
         self._shared: dict[Any, tuple[Function, tuple[Any, ...]]] = {}  # the oldest first
         self._sharing = threading.Lock()  # held while one is added: to find the oldest takes more than one step
         # Of those with state, and what it consists of where that cannot change.
-        self._latest: tuple[Function | None, list[_Same] | None] = None, None
+        self._latest: tuple[Function | None, list[object] | None] = None, None
 
     def get(self, fn: Callable[..., Any]) -> Function:
         """Return the function to submit for ``fn``. Raises as ``sealed_function`` does."""
@@ -183,13 +183,13 @@ class Functions:
         self._latest = function, constant
         return function
 
-    def _constant(self, fn: Callable[..., Any]) -> list[_Same] | None:
+    def _constant(self, fn: Callable[..., Any]) -> list[object] | None:
         """Return what a partial consists of, if none of it can change, however large it is; None: it can, or ``fn`` is none."""
-        if type(fn) is not partial or fn.keywords or fn.__dict__ or not is_by_reference(fn.func, self._main_by_value):
+        if type(fn) is not partial or fn.keywords or fn.__dict__ or not all(type(value) in _ATOMS for value in fn.args):
             return None
-        if not all(type(value) in _ATOMS for value in fn.args):
+        if not (is_by_reference(fn.func, self._main_by_value) or _is_stable(fn.func)):
             return None
-        return [_Same(value) for value in (fn.func, *fn.args)]
+        return [*_state(fn.func), *[_Same(value) for value in (fn.func, *fn.args)]]
 
     def _made(self, fn: Callable[..., Any], sealed: Sealed, fresh: bool) -> Function:
         call = bound_in_place(fn) if self._natures.may_run_in_thread(fn) else None
