@@ -1,11 +1,12 @@
-"""dask behind poolbar's executor, against dask's own executor: the same scheduler, the same two workers.
+"""Engines behind poolbar's executor, against their own: the same cluster, the same two workers.
 
-    pip install distributed
-    python benchmarks/dask_backend.py
-    python benchmarks/dask_backend.py map lazy         rows with one of these words
+    pip install distributed ray
+    python benchmarks/engines.py dask
+    python benchmarks/engines.py ray map lazy         rows with one of these words
 
-A scheduler and two workers of one thread each run as processes on loopback. The two executors alternate, round by round; a ratio
-is the median of the rounds' ratios, above 1 where poolbar is faster. All results are checked. Exit status 1 where a figure falls
+dask: a scheduler and two workers of one thread each, as processes on loopback, and ``Client.get_executor(pure=False)``. Ray:
+two CPUs of this host, and a call of a remote function for each task. The two executors alternate, round by round; a ratio is
+the median of the rounds' ratios, above 1 where poolbar is faster. All results are checked. Exit status 1 where a figure falls
 short of what was asked. No bar is drawn.
 """
 
@@ -21,23 +22,22 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 os.environ.setdefault("POOLBAR_PROGRESS", "off")
 
-import distributed
 from figures import in_short, list_schedule, ratio, spread
 
 import poolbar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Executor
 
 ROUNDS = 5
 SLOTS = 2
-TINY, DASK_TINY = 20_000, 1500  # dask's own would take a minute for the first: rates are compared
+TINY, THEIR_TINY = 20_000, 1500  # dask's own would take a minute for the first: rates are compared
 NAP = 0.1
 HEAVY_BYTES = 20_000_000
 MIXED = [5e-6] * 20_000 + [NAP] * 16
@@ -83,7 +83,7 @@ def submitted(executor: Executor, function: Callable[..., Any], arguments: list[
 
 
 def tiny(executor: Executor) -> int:
-    return TINY if isinstance(executor, poolbar.ProgressExecutor) else DASK_TINY
+    return TINY if isinstance(executor, poolbar.ProgressExecutor) else THEIR_TINY
 
 
 def submits(executor: Executor) -> float:
@@ -134,7 +134,7 @@ class Row(NamedTuple):
     """What is timed, and what was asked for.
 
     Attributes:
-        dask: dask's own takes part.
+        both: the engine's own takes part.
         asked: of the ratio, at least; 0: nothing.
         ideal: the least that it can take; 0: not known.
     """
@@ -142,7 +142,7 @@ class Row(NamedTuple):
     name: str
     run: Callable[[Executor], float]
     unit: str
-    dask: bool = True
+    both: bool = True
     asked: float = 0.0
     ideal: float = 0.0
 
@@ -153,7 +153,7 @@ ROWS = [
     Row("submit, 40 x 100 ms", partial(naps, 40), "s", asked=1 / 1.05, ideal=40 * NAP / SLOTS),
     Row("submit, 200 x 100 ms", partial(naps, 200), "s", asked=1 / 1.05, ideal=200 * NAP / SLOTS),
     Row("map, 200 x 100 ms", partial(mapped_naps, 200), "s", asked=1 / 1.05, ideal=200 * NAP / SLOTS),
-    Row("map, 20,000 x 5 us, then 16 x 100 ms", mixed, "s", dask=False, ideal=list_schedule(MIXED, SLOTS)),
+    Row("map, 20,000 x 5 us, then 16 x 100 ms", mixed, "s", both=False, ideal=list_schedule(MIXED, SLOTS)),
     Row("submit, 100 x a function with 20 MB bound to it", heavies, "s"),
     Row("map, 100 x a function with 20 MB bound to it", mapped_heavies, "s"),
     Row("round trip of one submit", round_trip, "ms"),
@@ -161,9 +161,26 @@ ROWS = [
 LAZY = "lazy generator of 1,000,000: first result"
 
 
+class Engine(NamedTuple):
+    """An engine that runs.
+
+    Attributes:
+        name: with its version.
+        address: where.
+        own: what its users use.
+    """
+
+    name: str
+    address: str
+    own: Executor
+
+
 @contextlib.contextmanager
-def cluster() -> Iterator[distributed.Client]:
-    """Run a scheduler and its workers; yield a client."""
+def dask() -> Iterator[Engine]:
+    """Run a scheduler and its workers."""
+    import distributed
+
+    warnings.filterwarnings("ignore", "Sending large graph")  # that is what the heavy function is about
     with tempfile.TemporaryDirectory() as directory, open(f"{directory}/errors", "wb") as errors, contextlib.ExitStack() as stack:
         file = f"{directory}/scheduler.json"
         common = ["--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"]
@@ -179,7 +196,42 @@ def cluster() -> Iterator[distributed.Client]:
             start("worker", "--nthreads", "1", "--no-nanny", "--local-directory", directory)
         with distributed.Client(scheduler_file=file, set_as_default=False) as client:
             client.wait_for_workers(SLOTS, 60)
-            yield client
+            yield Engine(f"distributed {distributed.__version__}", client.scheduler.address, client.get_executor(pure=False))
+
+
+class Remotes(Executor):
+    """Calls of Ray's remote functions."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._latest: tuple[Any, Any] = None, None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Call a function, which was made a remote one the first time."""
+        if self._latest[0] is not fn:
+            bound: tuple[Any, ...] = ()
+            call = fn
+            if isinstance(fn, partial):  # its data lies in Ray's object store
+                call, bound = fn.func, tuple(map(self._ray.put, fn.args))
+            self._latest = fn, (self._ray.remote(call), bound)
+        call, bound = self._latest[1]
+        future: Future[Any] = call.remote(*bound, *args).future()
+        return future
+
+
+@contextlib.contextmanager
+def ray() -> Iterator[Engine]:
+    """Start Ray on this host."""
+    import ray
+
+    ray.init(num_cpus=SLOTS, logging_level="error", include_dashboard=False)
+    try:
+        yield Engine(f"Ray {ray.__version__}", ray.get_runtime_context().gcs_address, Remotes(ray))
+    finally:
+        ray.shutdown()
+
+
+ENGINES = {"dask": dask, "ray": ray}
 
 
 def shown(values: list[float], unit: str) -> str:
@@ -187,12 +239,12 @@ def shown(values: list[float], unit: str) -> str:
     return f"{middle} {unit} [{low}..{high}]"
 
 
-def compare(row: Row, own: Executor, dask: Executor) -> bool:
+def compare(row: Row, own: Executor, their: Executor) -> bool:
     """Print a row of the table; tell whether it is as good as was asked."""
     ours: list[float] = []
     theirs: list[float] = []
     for turn in range(ROUNDS):
-        pairs = [(ours, own), (theirs, dask)] if row.dask else [(ours, own)]
+        pairs = [(ours, own), (theirs, their)] if row.both else [(ours, own)]
         for figures, executor in pairs[:: -1 if turn % 2 else 1]:
             figures.append(row.run(executor))
     is_good, ahead, asked = True, "", ""
@@ -208,18 +260,16 @@ def compare(row: Row, own: Executor, dask: Executor) -> bool:
 
 
 def main() -> int:
-    warnings.filterwarnings("ignore", "Sending large graph")  # that is what the heavy function is about
-    wanted = sys.argv[1:]
+    name, *wanted = sys.argv[1:]
     is_good = True
-    print(f"Python {platform.python_version()}, distributed {distributed.__version__}, {SLOTS} workers of 1 thread\n")
-    print("| | poolbar | dask's own | ahead | asked | ideal |\n|---|---|---|---|---|---|")
-    with cluster() as client, poolbar.ProgressExecutor(backend="dask", address=client.scheduler.address) as own:
-        dask = client.get_executor(pure=False)
-        for executor in own, dask:
+    with ENGINES[name]() as engine, poolbar.ProgressExecutor(backend=name, address=engine.address) as own:
+        print(f"Python {platform.python_version()}, {engine.name}, {SLOTS} workers of one CPU\n")
+        print("| | poolbar | its own | ahead | asked | ideal |\n|---|---|---|---|---|---|")
+        for executor in own, engine.own:
             maps(executor)  # the first use is slow
         for row in ROWS:
             if not wanted or any(word in row.name for word in wanted):
-                is_good = compare(row, own, dask) and is_good
+                is_good = compare(row, own, engine.own) and is_good
         if not wanted or any(word in LAZY for word in wanted):
             pulled, milliseconds = zip(*[lazily(own) for _ in range(ROUNDS)], strict=True)
             print(f"| {LAZY} | {shown(list(milliseconds), 'ms')}, {shown(list(pulled), 'inputs taken')} | | | | |")
