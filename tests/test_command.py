@@ -65,6 +65,7 @@ def test_info_shows_versions_and_whether_there_is_a_gil() -> None:
     assert ("free-threaded" in rows["Python"]) == bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     assert rows["loky"] == loky.__version__
     assert {"tqdm", "cloudpickle", "threadpoolctl"} <= set(rows)
+    assert "dask" in rows["backends"].split(", ")
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is never without a GIL")

@@ -422,6 +422,13 @@ def test_no_scheduler_at_the_address_is_said_within_the_connect_timeout(monkeypa
     assert time.monotonic() - began < 10
 
 
+def test_info_says_that_there_is_no_scheduler() -> None:
+    env = environment(POOLBAR_BACKEND="dask", POOLBAR_ADDRESS="tcp://127.0.0.1:1", DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
+    done = subprocess.run([sys.executable, "-m", "poolbar", "info"], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 1
+    assert done.stdout.startswith("choice  none: dask's scheduler at tcp://127.0.0.1:1 cannot be reached: ")
+
+
 def test_an_address_that_is_none_is_said(shared: Cluster) -> None:
     with pytest.raises(BackendError, match="nonsense://x:1 cannot be reached"):
         poolbar.ProgressExecutor(backend="dask", address="nonsense://x:1").submit(abs, -1)

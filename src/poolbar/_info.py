@@ -9,11 +9,12 @@ import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 
 from . import __version__
+from ._errors import BackendError
 from ._executor import ProgressExecutor
-from ._settings import TABLE, Setting, resolve
+from ._settings import TABLE, Setting, installed_backends, resolve
 from .workers.cpus import cpu_count
 
-PACKAGES = ("loky", "tqdm", "cloudpickle", "threadpoolctl")
+PACKAGES = ("loky", "tqdm", "cloudpickle", "threadpoolctl", "distributed", "ray")
 
 Rows = list[tuple[str, str]]
 
@@ -39,8 +40,9 @@ def _table(rows: Rows) -> str:
 
 def _choice() -> tuple[Rows, bool]:
     try:
-        choice = ProgressExecutor().choice
-    except ValueError as error:  # of a variable, or of two that contradict each other
+        with ProgressExecutor() as executor:
+            choice = executor.choice  # of an engine that is not ours, it tells what there is: it is asked
+    except (ValueError, BackendError) as error:  # of a variable, or of two that contradict each other; there is no engine
         return [("choice", f"none: {error}")], False
     return [("choice", f"{choice.kind}, at most {choice.workers} workers"), ("why", choice.reason)], True
 
@@ -53,6 +55,7 @@ def _versions() -> Rows:
             found.append((name, version(name)))
         except PackageNotFoundError:
             found.append((name, "not installed"))
+    found.append(("backends", ", ".join(sorted(installed_backends()))))
     return found
 
 

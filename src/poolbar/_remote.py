@@ -41,9 +41,7 @@ def open_backend(asked: str | Executor | Backend, address: str | None, max_worke
     Raises:
         BackendError: there is none of that name, what it needs is not installed, or its engine cannot be reached.
     """
-    made: Any = asked
-    if isinstance(asked, str):
-        made = _loaded(asked)(address)
+    made: Any = _made(asked, address) if isinstance(asked, str) else asked
     if isinstance(made, Backend):
         return made
     if isinstance(made, Executor):
@@ -51,15 +49,14 @@ def open_backend(asked: str | Executor | Backend, address: str | None, max_worke
     raise BackendError(f"backend={asked!r} made {made!r}, which is neither a poolbar.backends.Backend nor an Executor")
 
 
-def _loaded(name: str) -> Callable[[str | None], Any]:
+def _made(name: str, address: str | None) -> Any:
     entry = installed_backends()[name]  # the settings have seen that it is there
     try:
-        make: Callable[[str | None], Any] = entry.load()
+        return entry.load()(address)
     except BackendError:
         raise
     except Exception as error:
-        raise BackendError(f"the backend {name!r} ({entry.value}) cannot be loaded: {text_of(error)}") from error
-    return make
+        raise BackendError(f"the backend {name!r} ({entry.value}) cannot be opened: {text_of(error)}") from error
 
 
 class Remote:

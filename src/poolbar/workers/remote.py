@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _messages as messages
+from .._broken import WorkerCrashed
 from .._errors import BackendError, text_of
 from ..inside import remote as inside
 from ..inside.pickling import dumps, loads
@@ -151,8 +152,9 @@ class RemoteWorker:
         mailbox: SimpleQueue[Any] = SimpleQueue()
         try:
             key, future = self._engine.call(batch.function, form, dumps(items), mailbox)
-        except BackendError as error:
-            raise WorkerFailed(str(error), final=True) from error
+        except Exception as error:  # a backend may raise what it should not
+            text = str(error) if isinstance(error, BackendError) else f"{self._engine.backend.name}: {text_of(error)}"
+            raise WorkerFailed(text, final=True) from error
         del items, payloads
         self._batch, self._mailbox = batch, mailbox
         if self._is_killed:
@@ -197,7 +199,7 @@ class RemoteWorker:
             raise WorkerFailed(
                 f"the workers of {backend.name} have no poolbar: pip install poolbar there ({error})", final=True
             ) from error
-        if isinstance(error, (BrokenExecutor, BackendError)):  # and it will break again
+        if isinstance(error, (BrokenExecutor, BackendError)) and not isinstance(error, WorkerCrashed):  # and it will break again
             going.lose(backend.name, error)
             raise WorkerFailed(f"{backend.name} has broken: {text_of(error)}", final=True) from error
         if backend.reruns and not isinstance(error, CancelledError) and going.is_several():
