@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, compat, compat_one, programs, bench, guard, soak, chaos, freethreaded, notebook, hosts.
+"""Sessions: tests, lint, types, compat, compat_one, programs, bench, guard, soak, chaos, freethreaded, notebook, hosts, engines.
 
     nox                        tests on every interpreter found, lint, types
     nox -s compat              the interpreter's own tests of executors and pools, on every interpreter found
@@ -172,3 +172,10 @@ def hosts(session: nox.Session) -> None:
         session.error(f"NOT TESTED: network namespaces are not allowed here: ip {command}: {done.stderr.strip()}")
     session.install(".[test]", "distributed")
     session.run("pytest", "tests/hosts", *session.posargs)
+
+
+@nox.session
+def engines(session: nox.Session) -> None:
+    """Ray, mpi4py and ipyparallel behind the same executor, each with its real workers."""
+    session.install(".[test]", "ray", "ipyparallel", "mpi4py", "mpich")
+    session.run("pytest", "tests/engines", *session.posargs)

@@ -214,6 +214,23 @@ def test_max_workers_caps_what_is_in_flight_and_counts_the_slots_of_an_engine_th
     mute.threads.shutdown()
 
 
+def test_an_engine_is_asked_by_one_thread_at_a_time() -> None:
+    class Shy(ThreadPoolExecutor):
+        inside = 0
+        most = 0
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **keywords: Any) -> Any:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.001)  # others come now, if they may
+            self.inside -= 1
+            return super().submit(fn, *args, **keywords)
+
+    with Shy(4) as engine, poolbar.ProgressExecutor(backend=engine) as executor:
+        assert list(executor.map(tasks.same, range(200), chunksize=1)) == list(range(200))
+        assert engine.most == 1
+
+
 def test_an_initializer_runs_once_in_each_process(processes: ProcessPoolExecutor, tmp_path: Path) -> None:
     path = str(tmp_path / "begun")
     with poolbar.ProgressExecutor(backend=processes, initializer=note_pid, initargs=(path,)) as executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +21,22 @@ class ExecutorBackend(Backend):
     Args:
         executor: that runs calls.
         max_workers: how many it runs at a time; None: what it says, or the number of CPUs.
+
+    ``_lock`` is held while a call is submitted, for not all executors let several threads do so (ipyparallel's does not). Where a
+    submit waits, for room in a queue, the other lanes wait too.
     """
 
     def __init__(self, executor: Executor, max_workers: int | None) -> None:
         self.name = type(executor).__name__
         self._executor = executor
         self._max_workers = max_workers
+        self._lock = threading.Lock()
 
     def submit(self, call: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """Submit a call."""
         try:
-            return self._executor.submit(call, *args)
+            with self._lock:
+                return self._executor.submit(call, *args)
         except (BrokenExecutor, RuntimeError) as error:  # it has broken, or was shut down
             raise BackendError(f"{self.name} takes no more calls: {text_of(error)}") from error
 
