@@ -335,10 +335,23 @@ def test_a_backend_that_raises_something_else_breaks_the_executor_and_is_named()
     assert "the cable is out" in str(error)
 
 
+class Duck:
+    def submit(self) -> None:
+        """Be no executor."""
+
+
 def test_what_is_no_engine_is_refused() -> None:
     for wrong in (3, object(), ThreadPoolExecutor):
         with pytest.raises(TypeError, match="backend must be the name of a backend, an Executor or a Backend"):
             poolbar.ProgressExecutor(backend=wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        BackendError, match=r"<object .*> is neither a poolbar.backends.Backend nor a concurrent.futures.Executor"
+    ):
+        poolbar.ProgressExecutor(backend=Duck()).submit(abs, -1)
+    with pytest.raises(
+        BackendError, match=r"<.*Duck .*> is neither a poolbar.backends.Backend nor a concurrent.futures.Executor"
+    ):
+        poolbar.ProgressExecutor(backend=Duck()).submit(abs, -1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"backend='nowhere' cannot be used; allowed: .*dask"):
         poolbar.ProgressExecutor(backend="nowhere")
 

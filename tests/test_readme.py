@@ -14,8 +14,9 @@ from poolbar import _settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = README + (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
 CODE = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-BLOCKS = [found.groups("") for found in CODE.finditer(README)]  # code, and what it writes to stderr
+BLOCKS = [found.groups("") for found in CODE.finditer(PAGES)]  # code, and what it writes to stderr
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
 
 

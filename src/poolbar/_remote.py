@@ -46,7 +46,8 @@ def open_backend(asked: str | Executor | Backend, address: str | None, max_worke
         return made
     if isinstance(made, Executor):
         return ExecutorBackend(made, max_workers)
-    raise BackendError(f"backend={asked!r} made {made!r}, which is neither a poolbar.backends.Backend nor an Executor")
+    what = f"the backend {asked!r} made {made!r}, which" if isinstance(asked, str) else f"backend={asked!r}"
+    raise BackendError(f"{what} is neither a poolbar.backends.Backend nor a concurrent.futures.Executor")
 
 
 def _made(name: str, address: str | None) -> Any:

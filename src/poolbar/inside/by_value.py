@@ -7,7 +7,7 @@ globals that come along are merged into it three ways: the parent's value is tak
 it was last sent, else what the worker made of it stays.
 
 Used of cloudpickle's internals (tests hold them, pyproject.toml bounds the versions): ``Pickler.globals_ref``,
-``_function_setstate``, ``_class_setstate``, and the shape of the reduce tuples of functions and classes.
+``_function_setstate``, ``_class_setstate``, ``_code_reduce``, and the shape of the reduce tuples of functions and classes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections import ChainMap
 from functools import _lru_cache_wrapper, lru_cache
 from hashlib import blake2b
 from multiprocessing.reduction import ForkingPickler
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
-from cloudpickle.cloudpickle import _class_setstate, _function_setstate
+from cloudpickle.cloudpickle import _class_setstate, _code_reduce, _function_setstate
 
 from .names import PROTOCOL, is_by_value
 from .shared_main import Side, here, main_globals, sent_values
@@ -41,10 +41,18 @@ class _MainGlobals(dict[str, Any]):
         return main_globals, ()
 
 
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """Keep the name of the file, which tracebacks show: from version 3.1.3 on, cloudpickle writes another in its place."""
+    make, arguments = _code_reduce(code)
+    filename = "".join(code.co_filename)  # a copy, as cloudpickle has them: a pickle should not depend on who shares a string
+    return make, tuple([filename if argument == "<dynamic-code>" else argument for argument in arguments])
+
+
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle's pickler with a shared ``__main__``, and multiprocessing's reducers (connections, locks while spawning)."""
 
     dispatch_table: ClassVar[Any] = ChainMap(
+        {CodeType: _reduce_code},
         cloudpickle.Pickler.dispatch_table,
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # what register() fills
     )
