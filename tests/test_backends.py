@@ -344,13 +344,7 @@ def test_what_is_no_engine_is_refused() -> None:
     for wrong in (3, object(), ThreadPoolExecutor):
         with pytest.raises(TypeError, match="backend must be the name of a backend, an Executor or a Backend"):
             poolbar.ProgressExecutor(backend=wrong)  # type: ignore[arg-type]
-    with pytest.raises(
-        BackendError, match=r"<object .*> is neither a poolbar.backends.Backend nor a concurrent.futures.Executor"
-    ):
-        poolbar.ProgressExecutor(backend=Duck()).submit(abs, -1)
-    with pytest.raises(
-        BackendError, match=r"<.*Duck .*> is neither a poolbar.backends.Backend nor a concurrent.futures.Executor"
-    ):
+    with pytest.raises(BackendError, match=r"Duck .* is neither a poolbar.backends.Backend nor a concurrent.futures.Executor"):
         poolbar.ProgressExecutor(backend=Duck()).submit(abs, -1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"backend='nowhere' cannot be used; allowed: .*dask"):
         poolbar.ProgressExecutor(backend="nowhere")
@@ -393,6 +387,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
     threading.Thread(target=interrupt).start()
     with ENGINE as engine:
         try:

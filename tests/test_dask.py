@@ -289,6 +289,7 @@ def interrupt():
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
 threading.Thread(target=interrupt).start()
 with poolbar.ProgressExecutor() as executor:
     list(executor.map(nap, [sys.argv[1]] * 3))
