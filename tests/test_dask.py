@@ -176,6 +176,29 @@ def test_a_script_goes_to_dask_by_two_variables_and_needs_no_guard(shared: Clust
     assert printed == ["remote", "[100, 103, 106, 109]", "True"]
 
 
+UNCHANGED = """
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Pool
+
+def parent(number):
+    return os.getppid()
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2) as executor:
+        print(os.getpid() not in executor.map(parent, range(3)))
+    with Pool(2) as pool:
+        print(os.getpid() not in pool.map(parent, range(3)))
+"""
+
+
+def test_the_pools_of_an_unchanged_program_go_to_dask_by_an_option(shared: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNCHANGED)
+    command = [sys.executable, "-m", "poolbar", "--backend", "dask", "--address", shared.address, "script.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment())
+    assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr
+
+
 def test_the_client_that_a_program_has_tells_the_address(shared: Cluster) -> None:
     with distributed.Client(shared.address) as client:
         with poolbar.ProgressExecutor(backend="dask") as executor:
