@@ -61,7 +61,7 @@ FLOORS = [
 TYPES_ONLY = {
     *(
         (f"workers/{name}", "_batch")
-        for name in ("__init__", "interpreter", "piped", "process", "remote", "sending", "thread", "watch")
+        for name in ("__init__", "interpreter", "piped", "process", "records", "remote", "sending", "thread", "watch")
     ),
     ("workers/remote", "_function"),
 }

@@ -17,12 +17,13 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import _messages as messages
 from .._broken import WorkerCrashed
 from .._errors import BackendError, text_of
 from ..inside import remote as inside
-from ..inside.pickling import dumps, loads
+from ..inside.attempt import Head
+from ..inside.pickling import dumps
 from . import WorkerFailed
+from .records import Going
 from .sending import Inline
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Engine:
     def call(self, function: Function, form: int, message: bytes, mailbox: SimpleQueue[Any]) -> tuple[str, Future[Any]]:
         """Have a batch run; return its key, and the engine's future. Raises BackendError."""
         key = uuid.uuid4().hex
-        head = inside.Head(
+        head = Head(
             inside.version(), sys.version_info[:2], self.session, key, function.id, function.fresh, form, self._budget,
             self._levels, self._line,
         )  # fmt: skip
@@ -160,12 +161,12 @@ class RemoteWorker:
         if self._is_killed:
             mailbox.put(KILL)
         try:
-            self._follow(_Going(batch, sink), mailbox, future)
+            self._follow(Going(batch, sink), mailbox, future)
         finally:
             self._mailbox = self._batch = None
             self._engine.forget(key)
 
-    def _follow(self, going: _Going, mailbox: SimpleQueue[Any], future: Future[Any]) -> None:
+    def _follow(self, going: Going, mailbox: SimpleQueue[Any], future: Future[Any]) -> None:
         while (item := mailbox.get()) is not ENDED:
             if isinstance(item, Word):
                 future.cancel()
@@ -183,7 +184,7 @@ class RemoteWorker:
         self._await_line(going, mailbox, attempt, sent)
         self.ran += going.end(records)
 
-    def _await_line(self, going: _Going, mailbox: SimpleQueue[Any], attempt: str, sent: int) -> None:
+    def _await_line(self, going: Going, mailbox: SimpleQueue[Any], attempt: str, sent: int) -> None:
         # The engine may bring a result before what was sent before it.
         while going.received(attempt) < sent:
             try:
@@ -193,7 +194,7 @@ class RemoteWorker:
             if isinstance(item, bytes):
                 going.take(item)
 
-    def _mourn(self, going: _Going, error: BaseException) -> None:
+    def _mourn(self, going: Going, error: BaseException) -> None:
         backend = self._engine.backend
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "poolbar":
             raise WorkerFailed(
@@ -246,85 +247,6 @@ class RemoteWorker:
     def megabytes(self) -> float | None:
         """Return None: it is not this machine's."""
         return None
-
-
-class _Going:
-    """A batch that runs: delivers what comes of it.
-
-    An engine that lost a worker makes the call again, so records may tell once more what is known: that is left out.
-    """
-
-    def __init__(self, batch: Batch, sink: Sink) -> None:
-        self.sink = sink
-        self._batch = batch
-        self._received: dict[str, int] = {}  # records of each attempt
-        self._ran = 0
-
-    def received(self, attempt: str) -> int:
-        """Return how many records of an attempt came by the line."""
-        return self._received.get(attempt, 0)
-
-    def is_several(self) -> bool:
-        """Tell whether the outcome of more than one task is not known."""
-        return len(self._batch.items) - self._batch.done > 1
-
-    def take(self, data: bytes) -> None:
-        """Take a record that came by the line."""
-        attempt, _, record = loads(data)
-        self._received[attempt] = self.received(attempt) + 1
-        self._deliver(inside.Record._make(record), is_end=False)
-
-    def end(self, records: list[tuple[Any, ...]]) -> int:
-        """Take those that came with the result; return how many tasks were run."""
-        if not records:
-            self.sink.values([], False, 0, True)
-        for number, record in enumerate(records, 1):
-            self._deliver(inside.Record._make(record), is_end=number == len(records))
-        return self._ran
-
-    def _deliver(self, record: inside.Record, *, is_end: bool) -> None:
-        start, message = record
-        batch, sink = self._batch, self.sink
-        if isinstance(message, bytes):
-            message = loads(message)
-        kind = message[0]
-        if kind == messages.EVENTS:
-            sink.happened(message[1])
-        elif kind == messages.GIVEN_BACK:
-            sink.overdue(1.0)
-            if start < len(batch.items):
-                sink.given_back(len(batch.items) - start)
-        elif kind == messages.FAILED:
-            if start == batch.done < len(batch.items):
-                from .remote_errors import rebuilt
-
-                failed = messages.Failed._make(message)
-                self._ran += 1
-                sink.took(1, failed.seconds)
-                sink.failed(rebuilt(failed, batch.function.name), is_end)
-        else:
-            _, _, values, seconds, _ = message
-            news = values[batch.done - start : len(batch.items) - start] if start <= batch.done else []
-            if news:
-                self._ran += len(news)
-                sink.took(len(values), seconds)
-                sink.values(news, kind == messages.PICKLED, 0, is_end)
-
-    def lose(self, name: str, error: BaseException) -> None:
-        """Let all fail whose outcome is not known: which of them was running when the engine lost the call, nobody can tell."""
-        from .remote_errors import lost
-
-        batch = self._batch
-        while batch.done < len(batch.items):
-            self.sink.lost(lambda tries: lost(batch.next_call(), name, error, tries), True)
-
-    def drop(self, name: str, *, hard: bool) -> None:
-        """Let all be cancelled, or fail, whose outcome is not known."""
-        if hard:
-            self.lose(name, CancelledError("the executor does not wait for it any more"))
-            return
-        while self._batch.done < len(self._batch.items):
-            self.sink.killed()
 
 
 def _refused(name: str, kind: int, text: str) -> str:
