@@ -294,9 +294,10 @@ def test_a_worker_that_dies_costs_one_task_where_the_engine_is_poolbars_own() ->
 
 
 def test_an_engine_that_its_owner_shuts_down_during_a_run_ends_it_with_an_error(gate: Gate) -> None:
-    engine = ThreadPoolExecutor(2)
+    engine = ThreadPoolExecutor(8)  # more than wait: which of several batches comes first is not said
     with poolbar.ProgressExecutor(backend=engine) as executor:
-        run = executor.map(lambda path: path and tasks.wait_for(path), [None, *[gate.path] * 8], chunksize=1)
+        inputs = itertools.chain([None], [gate.path] * 4, itertools.repeat(None, 100_000))
+        run = executor.map(lambda path: path and tasks.wait_for(path), inputs, chunksize=1)
         assert next(run) is None
         engine.shutdown(wait=False, cancel_futures=True)
         gate.open()
