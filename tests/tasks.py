@@ -113,6 +113,21 @@ def exit_with(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def print_lines(number: int) -> int:
+    print("task", number, end="")
+    print(" ends")
+    print("on stderr", number, file=sys.stderr)
+    return number
+
+
+def report_and_nap(number: int) -> int:
+    import poolbar
+
+    poolbar.report(number, 10, f"task {number}")
+    time.sleep(0.1)
+    return number
+
+
 # --- what does not survive the trip
 
 

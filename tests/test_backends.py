@@ -39,14 +39,17 @@ ENGINES: dict[str, Callable[[], Executor]] = {
 if sys.version_info >= (3, 14):
     from concurrent.futures import InterpreterPoolExecutor
 
-    ENGINES["interpreters"] = lambda: InterpreterPoolExecutor(2)
+    # They do not look for modules where this one does.
+    ENGINES["interpreters"] = lambda: InterpreterPoolExecutor(
+        2, initializer=exec, initargs=(f"import sys; sys.path[:] = {sys.path}",)
+    )
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """Every kind in turn: tests must leave it whole."""
     with ENGINES[request.param]() as made:
-        assert len(list(made.map(tasks.nap, [0.2] * 4))) == 4  # it has all its workers
+        assert len(list(made.map(time.sleep, [0.2] * 4))) == 4  # it has all its workers
         yield made
 
 
@@ -110,26 +113,13 @@ def test_closures_and_classes_of_a_caller_run(executor: poolbar.ProgressExecutor
     assert [point.x for point in executor.map(lambda point: Point(point.x * factor), map(Point, range(4)))] == [0, 3, 6, 9]
 
 
-def say(number: int) -> int:
-    print("task", number, end="")
-    print(" ends")
-    print("on stderr", number, file=sys.stderr)
-    return number
-
-
 def test_prints_of_tasks_arrive_here_in_whole_lines(
     executor: poolbar.ProgressExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sorted(executor.map(say, range(50))) == list(range(50))
+    assert sorted(executor.map(tasks.print_lines, range(50))) == list(range(50))
     out, err = capsys.readouterr()
     assert sorted(out.splitlines()) == sorted(f"task {number} ends" for number in range(50))
     assert sorted(err.splitlines()) == sorted(f"on stderr {number}" for number in range(50))
-
-
-def report(number: int) -> int:
-    poolbar.report(number, 10, f"task {number}")
-    time.sleep(0.1)
-    return number
 
 
 def test_what_a_task_reports_is_shown(engine: Executor) -> None:
@@ -140,7 +130,7 @@ def test_what_a_task_reports_is_shown(engine: Executor) -> None:
             seen.add((event.label, event.done, event.total))
 
     with poolbar.ProgressExecutor(backend=engine, progress=Watcher()) as executor:
-        assert list(executor.map(report, range(3))) == [0, 1, 2]
+        assert list(executor.map(tasks.report_and_nap, range(3))) == [0, 1, 2]
     assert seen == {(f"task {number}", number, 10) for number in range(3)}
 
 

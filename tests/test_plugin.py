@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,20 +20,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which it is installed."""
     directory = tmp_path_factory.mktemp("site")
     source = shutil.copytree(PLUGIN, directory / "source")  # building leaves files
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(directory / "packages"),
-        str(source),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=source)
     assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(directory.glob("*.whl"))) as wheel:  # that is all that an installation of this one is
+        wheel.extractall(directory / "packages")
     return directory / "packages"
 
 
