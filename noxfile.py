@@ -47,8 +47,10 @@ os.environ["PATH"] = os.pathsep.join([*directories(), os.environ["PATH"]])
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     # Where the newest release of a package has no wheel for an interpreter (3.13t), an older one that has is as good here.
-    # tornado has none for those without a GIL, and needs no compiler: the tests' notebooks use it.
-    session.install("--only-binary=:all:", "--no-binary=tornado", ".[test]", env={"TORNADO_EXTENSION": "0"})
+    # For those without a GIL, what notebooks and dask need has none; it needs no compiler.
+    built = "tornado,msgpack,pyyaml" if str(session.python).endswith("t") else "none"
+    pure = {"TORNADO_EXTENSION": "0", "MSGPACK_PUREPYTHON": "1"}
+    session.install("--only-binary=:all:", f"--no-binary={built}", ".[test]", env=pure)
     session.run("pytest", *session.posargs)
 
 
