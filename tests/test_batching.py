@@ -110,3 +110,12 @@ def test_whatever_comes_the_next_size_is_a_whole_number_in_bounds(steps: list[tu
         pace.note(tasks, seconds)
         assert type(pace.next_size(waiting, workers)) is int
         assert 1 <= pace.next_size(waiting, workers) <= MOST_TASKS
+
+
+def test_arguments_that_have_no_bytes_for_a_long_time_limit_nothing() -> None:
+    pace = paced(1e-6)
+    pace.note_bytes(10, 1000)
+    for _ in range(1200):  # their mean is halved each time, until it is hardly a number
+        pace.note_bytes(10, 0)
+        size = pace.next_size(10**6, 2)
+    assert size == paced(1e-6).next_size(10**6, 2)

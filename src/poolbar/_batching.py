@@ -61,7 +61,7 @@ class Pace:
             return self.last, 1
         seconds = max(self.seconds, 1e-9)
         size = min(int(self.target / seconds), self.last * GROWTH, MOST_TASKS)
-        if self.bytes:
+        if self.bytes > 1:  # it comes near 0 where there are none
             size = min(size, int(MOST_BYTES / self.bytes))
         # Two batches for each worker are left at the end of a run, so that they end together.
         share = -(-waiting // (2 * workers))

@@ -23,6 +23,9 @@ LEAST_THREADS, MOST_THREADS = 4, 64
 SPARE = 1.3
 """Workers that wait for each one that is needed to keep a CPU busy: tasks do not take turns on their own."""
 
+WORKER_SECONDS = 2e-7
+"""Of the time that a task is said to take, the worker's own part: a plain loop has none of it."""
+
 PROCESS_SECONDS, PARENT_SECONDS, MESSAGE_SECONDS = 60e-6, 25e-6, 0.004
 """What a message costs beside its tasks' own work, in the worker process and in the parent. Outcomes of tasks of less than a
 millisecond share one, which is sent this often."""
@@ -95,7 +98,7 @@ def rates(figures: Figures, machine: Machine) -> Rates:
     aside = PROCESS_SECONDS / together + figures.handling / 2 + move
     one_at_a_time = max(figures.computing, THREAD_SECONDS) if machine.gil else THREAD_SECONDS / machine.cpus
     return Rates(
-        loop=1 / seconds,
+        loop=1 / max(seconds - WORKER_SECONDS, 1e-7),
         thread=min(threads_for(figures, machine) / seconds, 1 / one_at_a_time, machine.cpus / max(cpu, 1e-7)),
         process=min(
             processes_for(figures, machine) / (seconds + aside),
