@@ -231,23 +231,26 @@ class ProcessWorker(PipedWorker):
         """End the process if it runs this batch."""
         with self._look:
             if self._batch is batch and self.process is not None:
-                for pid in descendants(self.pid):
-                    kill(pid)
+                started = descendants(self.pid)
                 self.kill(hard=True)
+                for pid in started:
+                    kill(pid)
 
     def _end_task(self, position: int, *, is_late: bool) -> bool:
         process, wish = self.process, Ended(self._outgoing.number, position, is_late)
         if process is None or self._ended is not None:
             return False
+        started: list[int] = []
         try:
             self._ledger.hold(True)
             if self.running() == position:
+                started = descendants(self.pid)
                 self._ended = wish
-                for pid in descendants(self.pid):
-                    kill(pid)  # what the task has started would go on for nobody
         finally:  # a Ctrl-C may come anywhere, and be caught
             if self._ended is wish:
-                send_signal(process, hard=True)
+                send_signal(process, hard=True)  # first: a task that waits for what it has started would go on when that ends
+                for pid in started:
+                    kill(pid)  # it would go on for nobody
             else:
                 self._ledger.hold(False)
         return self._ended is wish
