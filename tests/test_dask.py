@@ -360,10 +360,10 @@ def test_a_worker_that_leaves_in_the_middle_of_a_run_costs_nothing(cluster: Clus
     cluster.add_worker()
     cluster.await_workers(2)
     with executor_at(cluster) as executor:
-        run = executor.map(lambda number: (time.sleep(0.02), number)[1], range(200))
+        run = executor.map(lambda number: (time.sleep(0.02), number)[1], range(100))
         assert next(run) == 0
         leaving.send_signal(signal.SIGTERM)
-        assert list(run) == list(range(1, 200))
+        assert list(run) == list(range(1, 100))
         assert leaving.wait(60) is not None
 
 
@@ -372,10 +372,10 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_run_costs_nothing_that_dask_
     cluster.add_worker()
     cluster.await_workers(2)
     with executor_at(cluster) as executor:
-        run = executor.map(partial(slow, Heavy(os.devnull)), range(200))
+        run = executor.map(partial(slow, Heavy(os.devnull)), range(100))
         assert next(run) == 0
         victim.kill()
-        assert list(run) == list(range(1, 200))
+        assert list(run) == list(range(1, 100))
 
 
 def slow(heavy: Heavy, number: int) -> int:

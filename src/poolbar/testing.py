@@ -218,7 +218,7 @@ def submit_does_not_wait_for_the_call(backend: Backend) -> None:
     """What the parent does meanwhile is its own affair."""
     with closing(backend):
         backend.submit(same).result()  # what there is to start has started
-        future = backend.submit(time.sleep, 1.0)
+        future = backend.submit(time.sleep, 0.5)
         demand(not future.done(), "submit waits until the call has ended")
         demand(future.result() is None, "a call that returns None has another result")
 
@@ -261,7 +261,7 @@ def a_futures_callback_is_called_once(backend: Backend) -> None:
 def a_cancelled_future_ends(backend: Backend) -> None:
     """The call may run all the same; what it is after must not wait."""
     with closing(backend):
-        futures = [backend.submit(time.sleep, 0.05) for _ in range(20)]
+        futures = [backend.submit(time.sleep, 0.05) for _ in range(10)]
         cancelled = [future for future in reversed(futures) if future.cancel()]
         for future in cancelled:
             demand(future.cancelled(), "cancel() returned True, and the future is not cancelled")

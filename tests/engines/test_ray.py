@@ -280,6 +280,27 @@ def test_without_the_package_the_error_names_the_line_that_installs_it() -> None
     assert "pip install ray" in run("import sys; sys.modules['ray'] = None\n" + FAILS).stdout
 
 
+SHUT_DOWN = """
+import time
+import ray
+import poolbar
+ray.init(num_cpus=1, logging_level="error", include_dashboard=False)
+with poolbar.ProgressExecutor(backend="ray") as executor:
+    futures = [executor.submit(time.sleep, 600), executor.submit(abs, -1)]
+    assert executor.submit(abs, -2).cancel()
+    while not futures[0].running():
+        time.sleep(0.01)
+    ray.shutdown()
+    for future in futures:
+        error = future.exception(60)
+        print(isinstance(error, poolbar.BrokenExecutor), "ray.shutdown was called" in str(error))
+"""
+
+
+def test_a_program_that_shuts_its_ray_down_during_a_run_has_errors_and_nothing_hangs() -> None:
+    assert run(SHUT_DOWN).stdout.splitlines() == ["True True", "True True"]
+
+
 NO_POOLBAR = """
 import sys
 if any("default_worker" in name for name in sys.orig_argv):

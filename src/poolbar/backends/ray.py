@@ -99,14 +99,19 @@ def connect(address: str | None) -> RayBackend:
         BackendError: it cannot be reached, or the program is connected to another.
     """
     _cluster.open(address)
-    return RayBackend()
+    try:
+        return RayBackend()
+    except BaseException:
+        _cluster.close()
+        raise
 
 
 class RayBackend(Backend):
     """The Ray that this program is connected to.
 
     Its two threads, one that reads the line and one that counts, end with it; nobody else waits for them. A cluster that is gone
-    takes the program with it: that is Ray's own way.
+    takes the program with it: that is Ray's own way. After a ``ray.shutdown`` of the program's, Ray ends no future that it has
+    given: the thread that counts does so.
     """
 
     reruns = True
@@ -118,6 +123,7 @@ class RayBackend(Backend):
         self._task = ray.remote(num_cpus=1, max_retries=MOST_RERUNS)(
             lambda packed, *there: __import__("pickle").loads(packed)(there)
         )
+        self._results: set[Future[Any]] = set()  # of calls that have not ended; each operation is a single one
         self._exchange: Any = None
         self._is_closed = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -130,6 +136,8 @@ class RayBackend(Backend):
         plain = [None if number in kept else arg for number, arg in enumerate(args)]
         task = self._task.remote(dumps(partial(filled, call, plain, list(kept))), *kept.values())
         result: Future[Any] = Future()
+        self._results.add(result)
+        result.add_done_callback(self._results.discard)
         result.add_done_callback(partial(_cancel, task))
         task.future().add_done_callback(partial(_end, result))
         return result
@@ -168,10 +176,18 @@ class RayBackend(Backend):
 
     def _count(self, changed: Callable[[], None]) -> None:
         while not self._is_closed.wait(COUNT_SECONDS):
+            if not ray.is_initialized():
+                self._give_up()
+                return
             slots = count()
             if slots != self._slots:
                 self._slots = slots
                 changed()
+
+    def _give_up(self) -> None:
+        for result in list(self._results):
+            if not result.done():
+                result.set_exception(BackendError(f"{self.name} has gone: ray.shutdown was called"))
 
     def _start(self, act: Callable[[Any], None], argument: Any) -> None:
         thread = threading.Thread(target=act, args=(argument,), name=f"poolbar-ray{act.__name__}", daemon=True)
@@ -199,7 +215,7 @@ def _cancel(task: Any, result: Future[Any]) -> None:
 
 
 def _end(result: Future[Any], ended: Future[Any]) -> None:
-    if not result.set_running_or_notify_cancel():
+    if result.done() or not result.set_running_or_notify_cancel():
         return
     error = ended.exception()
     if error is None:
