@@ -34,7 +34,6 @@ ENGINES: dict[str, Callable[[], Executor]] = {
     "threads": lambda: ThreadPoolExecutor(2),
     "processes": spawned,
     "loky": lambda: loky.ProcessPoolExecutor(2),
-    "poolbar": lambda: poolbar.ProcessPoolExecutor(2, progress=False),
 }
 if sys.version_info >= (3, 14):
     from concurrent.futures import InterpreterPoolExecutor

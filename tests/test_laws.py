@@ -214,9 +214,9 @@ def test_a_death_right_after_a_result_that_was_long_in_coming_costs_one_task(tmp
         thread.start()
     try:
         with poolbar.ProcessPoolExecutor(2) as executor:
-            for number in range(12):
+            for number in range(8):
                 path = tmp_path / str(number)
-                rows = [(str(path), 0, 0.0095 + number * 0.0002), (str(path), 1, None), (str(path), 2, 0)]
+                rows = [(str(path), 0, 0.0095 + number * 0.0003), (str(path), 1, None), (str(path), 2, 0)]
                 busy.set()
                 results = executor.map(note_nap_or_die, rows, chunksize=3)
                 assert next(results) == 0

@@ -706,7 +706,7 @@ def test_executors_come_and_go_in_several_threads() -> None:
 
     def watch() -> None:
         try:
-            for _ in range(300):
+            for _ in range(150):
                 with poolbar.ThreadPoolExecutor(1) as executor:
                     assert executor.submit(abs, -1).result(20) == 1
         finally:
