@@ -53,8 +53,8 @@ class Backend(ABC):
     def line(self, deliver: Callable[[str, bytes], None]) -> Callable[[str, bytes], None] | None:
         """Return a function by which a call, where it runs, has ``deliver`` called here with the same arguments.
 
-        It must pickle, and must not wait; ``deliver`` may be called from any thread. None: there is no such way. Then outcomes,
-        prints and bars come when their batch has ended.
+        It must pickle, and must not wait; ``deliver`` may be called from any thread, and in any order. None: there is no such
+        way; then outcomes, prints and bars come when their batch has ended.
         """
         return None
 

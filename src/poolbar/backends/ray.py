@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import os
 import socket
 import threading
@@ -22,7 +21,7 @@ from ..inside.pickling import dumps
 from . import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 try:
     import ray
@@ -161,14 +160,13 @@ class RayBackend(Backend):
         return partial(send, name)
 
     def _read(self, deliver: Callable[[str, bytes], None]) -> None:
-        order = Order(deliver)
         while not self._is_closed.is_set():
             try:
                 records = ray.get(self._exchange.take.remote())
             except ray.exceptions.RayError:
                 return  # it was killed, by ``close``; or it has no poolbar, and no worker has
             for record in records:
-                order.add(*record)
+                deliver(*record)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Count the CPUs now and then."""
@@ -235,15 +233,15 @@ class Exchange:
     """An actor: takes records from batches, and gives them to who asks. Ray does not keep the order of such calls."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[Any, ...]] = []
+        self._records: list[tuple[str, bytes]] = []
         self._has_some = asyncio.Event()
 
-    async def add(self, *record: Any) -> None:
+    async def add(self, batch: str, data: bytes) -> None:
         """Take a record."""
-        self._records.append(record)
+        self._records.append((batch, data))
         self._has_some.set()
 
-    async def take(self) -> list[tuple[Any, ...]]:
+    async def take(self) -> list[tuple[str, bytes]]:
         """Return the records that there are, as soon as there are some."""
         await self._has_some.wait()
         self._has_some.clear()
@@ -252,31 +250,11 @@ class Exchange:
 
 
 @functools.lru_cache(maxsize=16)
-def sender(name: str) -> tuple[Any, str, Iterator[int]]:
-    """Return an actor by its name, and what this process numbers its records by."""
-    return ray.get_actor(name).add, uuid.uuid4().hex, itertools.count()
+def exchange(name: str) -> Any:
+    """Return an actor by its name."""
+    return ray.get_actor(name)
 
 
 def send(name: str, batch: str, data: bytes) -> None:
     """Send what became of a batch while it runs: called where it runs."""
-    add, process, numbers = sender(name)
-    add.remote(process, next(numbers), batch, data)
-
-
-class Order:
-    """Delivers the records of each process in the order in which they were sent."""
-
-    def __init__(self, deliver: Callable[[str, bytes], None]) -> None:
-        self._deliver = deliver
-        self._early: dict[str, dict[int, tuple[str, bytes]]] = {}
-        self._next: dict[str, int] = {}
-
-    def add(self, process: str, number: int, batch: str, data: bytes) -> None:
-        """Take the next record that came."""
-        early = self._early.setdefault(process, {})
-        early[number] = batch, data
-        due = self._next.get(process, 0)
-        while due in early:
-            self._deliver(*early.pop(due))
-            due += 1
-        self._next[process] = due
+    exchange(name).add.remote(batch, data)

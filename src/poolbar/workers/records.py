@@ -24,10 +24,11 @@ class Going:
         self.sink = sink
         self._batch = batch
         self._received: dict[str, int] = {}  # records of each attempt
+        self._early: dict[str, dict[int, Any]] = {}  # those of each attempt before which others are still to come
         self._ran = 0
 
     def received(self, attempt: str) -> int:
-        """Return how many records of an attempt came by the line."""
+        """Return how many records of an attempt came by the line, without a gap."""
         return self._received.get(attempt, 0)
 
     def is_several(self) -> bool:
@@ -35,10 +36,13 @@ class Going:
         return len(self._batch.items) - self._batch.done > 1
 
     def take(self, data: bytes) -> None:
-        """Take a record that came by the line."""
-        attempt, _, record = loads(data)
-        self._received[attempt] = self.received(attempt) + 1
-        self._deliver(Record._make(record), is_end=False)
+        """Take a record that came by the line, which need not keep their order."""
+        attempt, number, record = loads(data)
+        early = self._early.setdefault(attempt, {})
+        early[number] = record
+        while (due := self.received(attempt)) in early:
+            self._deliver(Record._make(early.pop(due)), is_end=False)
+            self._received[attempt] = due + 1
 
     def end(self, records: list[tuple[Any, ...]]) -> int:
         """Take those that came with the result; return how many tasks were run."""
