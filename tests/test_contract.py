@@ -18,6 +18,7 @@ from tasks import note
 import poolbar
 from poolbar import testing
 from poolbar.backends import Backend
+from poolbar.testing import checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,22 +213,22 @@ def slowly(path: str, number: int) -> int:
 @pytest.mark.parametrize(
     ("wrong", "check"),
     [
-        (Waits, testing.submit_does_not_wait_for_the_call),
-        (LosesErrors, testing.an_error_of_a_call_is_its_futures),
-        (MakesErrorsItsOwn, testing.an_error_of_a_call_is_its_futures),
-        (PutsAReference, testing.what_was_put_arrives_in_its_place),
-        (CountsInFloats, testing.slots_is_a_number_that_is_known_at_once),
-        (ForgetsCallbacks, testing.a_futures_callback_is_called_once),
-        (CancelsInWords, testing.a_cancelled_future_ends),
-        (MixesResults, testing.any_thread_may_submit),
-        (MixesItsLine, testing.a_line_delivers_what_is_sent),
-        (LosesItsLine, testing.a_line_delivers_what_is_sent),
+        (Waits, checks.submit_does_not_wait_for_the_call),
+        (LosesErrors, checks.an_error_of_a_call_is_its_futures),
+        (MakesErrorsItsOwn, checks.an_error_of_a_call_is_its_futures),
+        (PutsAReference, checks.what_was_put_arrives_in_its_place),
+        (CountsInFloats, checks.slots_is_a_number_that_is_known_at_once),
+        (ForgetsCallbacks, checks.a_futures_callback_is_called_once),
+        (CancelsInWords, checks.a_cancelled_future_ends),
+        (MixesResults, checks.any_thread_may_submit),
+        (MixesItsLine, checks.a_line_delivers_what_is_sent),
+        (LosesItsLine, checks.a_line_delivers_what_is_sent),
     ],
 )
 def test_what_is_wrong_with_a_backend_is_found(
     wrong: Callable[[], Backend], check: testing.Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "PATIENCE", 0.5)
+    monkeypatch.setattr(checks, "PATIENCE", 0.5)
     with pytest.raises(AssertionError):
         testing.run_check(check, wrong)
     testing.run_check(check, Threads)
@@ -235,7 +236,7 @@ def test_what_is_wrong_with_a_backend_is_found(
 
 def test_a_line_that_does_not_pickle_is_found() -> None:
     with pytest.raises((AttributeError, TypeError), match="pickle"):
-        testing.run_check(testing.a_line_delivers_what_is_sent, LineDoesNotPickle)
+        testing.run_check(checks.a_line_delivers_what_is_sent, LineDoesNotPickle)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -245,5 +246,5 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_a_backend_that_hangs_is_left_alone() -> None:
     with pytest.raises(AssertionError, match=r"submit_does_not_wait_for_the_call did not end within 0\.2 s"):
-        testing.run_check(testing.submit_does_not_wait_for_the_call, Hangs, seconds=0.2)
+        testing.run_check(checks.submit_does_not_wait_for_the_call, Hangs, seconds=0.2)
     Hangs.future.set_result(None)

@@ -1,15 +1,4 @@
-"""The contract of a backend, as checks that run against any: ``check_backend(make)``, or one by one under a test runner.
-
-    import pytest
-    from poolbar.testing import CHECKS, run_check
-
-    @pytest.mark.parametrize("check", CHECKS)
-    def test_contract(check):
-        run_check(check, lambda: MyBackend("an address"))
-
-The first checks use a backend as poolbar does, the others through a ``ProgressExecutor``. Each has one of its own, and seconds in
-which it must end.
-"""
+"""The checks of a backend's contract."""
 
 from __future__ import annotations
 
@@ -22,77 +11,26 @@ import pickle
 import sys
 import threading
 import time
-from concurrent.futures import CancelledError, Executor, Future, wait
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any
 
-from . import _executor, _remote
-from ._broken import BrokenExecutor
-from ._errors import NotPicklable, text_of
+from .. import _executor
+from .._broken import BrokenExecutor
+from .._errors import NotPicklable
+from ..backends import Backend
+from . import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from .backends import Backend
-
-    Check = Callable[[Backend], None]
-
-SECONDS = 60.0
-"""In which a check must end."""
+Check = Callable[[Backend], None]
 
 PATIENCE = 10.0
 """Seconds in which what must come comes."""
 
 LARGE = 4 << 20
 """Bytes of what goes there and back in one piece."""
-
-
-def check_backend(make: Callable[[], Backend | Executor], *, seconds: float = SECONDS) -> None:
-    """Run all checks against a backend.
-
-    Args:
-        make: returns one, anew for each check, which closes it; or an executor, which stays open, and may always be the same.
-        seconds: in which each check must end.
-
-    Raises:
-        AssertionError: some failed; the text says which, and why.
-    """
-    failures = []
-    for check in CHECKS:
-        try:
-            run_check(check, make, seconds=seconds)
-        except Exception as error:
-            failures.append(f"{check.__name__}: {text_of(error)}")
-    if failures:
-        raise AssertionError(f"{len(failures)} of {len(CHECKS)} checks failed:\n" + "\n".join(failures))
-
-
-def run_check(check: Check, make: Callable[[], Backend | Executor], *, seconds: float = SECONDS) -> None:
-    """Run one check.
-
-    It runs in a thread of its own, so that a backend which hangs is left alone, and only that thread with it.
-
-    Args:
-        check: one of ``CHECKS``.
-        make: as in ``check_backend``.
-        seconds: in which it must end.
-
-    Raises:
-        AssertionError: the backend is not as it should be, or the check did not end.
-    """
-    result: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            check(_remote.open_backend(make(), None, None))
-        except BaseException as error:
-            result.set_exception(error)
-        else:
-            result.set_result(None)
-
-    threading.Thread(target=run, name=f"check-{check.__name__}", daemon=True).start()
-    if not wait([result], seconds).done:
-        raise AssertionError(f"{check.__name__} did not end within {seconds:g} s")
-    result.result()
 
 
 def demand(fact: object, words: str) -> None:
@@ -115,63 +53,6 @@ def executor_over(backend: Backend, **settings: Any) -> _executor.ProgressExecut
     return _executor.ProgressExecutor(backend=backend, **{"progress": False, **settings})
 
 
-# --- what calls and tasks are: a worker imports them from here
-
-
-def same(*values: Any) -> Any:
-    """Return what it is called with."""
-    return values
-
-
-def fail(text: str) -> None:
-    """Raise a LookupError."""
-    raise LookupError(text)
-
-
-def fail_at_7(number: int) -> int:
-    """Return a number, unless it is 7."""
-    if number == 7:
-        fail("seven")
-    return number
-
-
-def send(line: Callable[[str, bytes], None], key: str, count: int) -> int:
-    """Use a line so often."""
-    for number in range(count):
-        line(key, b"%d" % number)
-    return count
-
-
-def identity(value: Any) -> Any:
-    """Return a value."""
-    return value
-
-
-def say(number: int) -> int:
-    """Print a line."""
-    print("line", number)
-    return number
-
-
-prepared: list[str] = []
-"""What the initializers of this process were given."""
-
-
-def prepare(key: str) -> None:
-    """Note what this initializer was given."""
-    prepared.append(key)
-
-
-def times_prepared(key: str) -> int:
-    """Return how often an initializer of this worker was given this."""
-    return prepared.count(key)
-
-
-def unpicklable(_: Any) -> Any:
-    """Return what does not pickle."""
-    return threading.Lock()
-
-
 # --- of a backend alone
 
 
@@ -179,18 +60,20 @@ def arguments_and_results_arrive_as_they_are(backend: Backend) -> None:
     """Bytes, None and plain tuples, also large ones."""
     with closing(backend):
         given = b"bytes", None, (1, "two", (3.0, True)), b""
-        demand(backend.submit(same, *given).result() == given, "the arguments of a call changed on their way there and back")
+        demand(
+            backend.submit(calls.same, *given).result() == given, "the arguments of a call changed on their way there and back"
+        )
         large = os.urandom(LARGE)
-        demand(backend.submit(same, large).result() == (large,), "a large argument changed on its way there and back")
+        demand(backend.submit(calls.same, large).result() == (large,), "a large argument changed on its way there and back")
 
 
 def an_error_of_a_call_is_its_futures(backend: Backend) -> None:
     """With its type, which the parent looks at."""
     with closing(backend):
-        error = backend.submit(fail, "some text").exception()
+        error = backend.submit(calls.fail, "some text").exception()
         demand(isinstance(error, LookupError), f"a call raised LookupError, and its future has {error!r}")
         demand("some text" in str(error), f"the error of a call has lost its text: {error!r}")
-        demand(backend.submit(same).result() == (), "after a call that raised, none runs")
+        demand(backend.submit(calls.same).result() == (), "after a call that raised, none runs")
 
 
 def what_was_put_arrives_in_its_place(backend: Backend) -> None:
@@ -199,7 +82,7 @@ def what_was_put_arrives_in_its_place(backend: Backend) -> None:
         small, large = os.urandom(10), os.urandom(LARGE)
         first, second = backend.put(small), backend.put(large)
         for _ in range(3):
-            found = backend.submit(same, b"before", first, None, second, b"after").result()
+            found = backend.submit(calls.same, b"before", first, None, second, b"after").result()
             demand(found == (b"before", small, None, large, b"after"), "what was put did not arrive as it was")
 
 
@@ -217,7 +100,7 @@ def slots_is_a_number_that_is_known_at_once(backend: Backend) -> None:
 def submit_does_not_wait_for_the_call(backend: Backend) -> None:
     """What the parent does meanwhile is its own affair."""
     with closing(backend):
-        backend.submit(same).result()  # what there is to start has started
+        backend.submit(calls.same).result()  # what there is to start has started
         future = backend.submit(time.sleep, 0.5)
         demand(not future.done(), "submit waits until the call has ended")
         demand(future.result() is None, "a call that returns None has another result")
@@ -229,7 +112,7 @@ def any_thread_may_submit(backend: Backend) -> None:
         found: list[list[Any]] = []
 
         def submit(thread: int) -> None:
-            futures = [backend.submit(same, b"", (thread, number)) for number in range(25)]
+            futures = [backend.submit(calls.same, b"", (thread, number)) for number in range(25)]
             found.append([future.result()[1] for future in futures])
 
         threads = [threading.Thread(target=submit, args=(number,), daemon=True) for number in range(4)]
@@ -243,19 +126,19 @@ def any_thread_may_submit(backend: Backend) -> None:
 def a_futures_callback_is_called_once(backend: Backend) -> None:
     """Also where the call raises, and where it has ended before."""
     with closing(backend):
-        calls: list[Future[Any]] = []
-        futures = [backend.submit(same), backend.submit(fail, "")]
+        called: list[Future[Any]] = []
+        futures = [backend.submit(calls.same), backend.submit(calls.fail, "")]
         for future in futures:
-            future.add_done_callback(calls.append)
+            future.add_done_callback(called.append)
         wait(futures)
         end = threading.Event()
         for future in futures:
             future.add_done_callback(lambda _: end.set())
         demand(end.wait(PATIENCE), "a callback that is added to an ended future is not called")
         deadline = time.monotonic() + PATIENCE
-        while len(calls) < len(futures) and time.monotonic() < deadline:
+        while len(called) < len(futures) and time.monotonic() < deadline:
             time.sleep(0.01)
-        demand(sorted(map(id, calls)) == sorted(map(id, futures)), "each callback is called once, with its future")
+        demand(sorted(map(id, called)) == sorted(map(id, futures)), "each callback is called once, with its future")
 
 
 def a_cancelled_future_ends(backend: Backend) -> None:
@@ -267,7 +150,7 @@ def a_cancelled_future_ends(backend: Backend) -> None:
             demand(future.cancelled(), "cancel() returned True, and the future is not cancelled")
             with contextlib.suppress(CancelledError):
                 future.result()
-        demand(backend.submit(same).result() == (), "after calls that were cancelled, none runs")
+        demand(backend.submit(calls.same).result() == (), "after calls that were cancelled, none runs")
 
 
 def a_line_delivers_what_is_sent(backend: Backend) -> None:
@@ -284,7 +167,7 @@ def a_line_delivers_what_is_sent(backend: Backend) -> None:
         if line is None:
             return  # all comes with the result
         pickle.dumps(line)
-        futures = [backend.submit(send, line, key, 100) for key in heard]
+        futures = [backend.submit(calls.send, line, key, 100) for key in heard]
         demand([future.result() for future in futures] == [100, 100], "a line cannot be used where calls run")
         for _ in range(200):
             demand(ended.acquire(timeout=PATIENCE), f"of 200 records that were sent, {sum(map(len, heard.values()))} came")
@@ -309,17 +192,17 @@ def a_generator_is_pulled_as_far_as_its_window(backend: Backend) -> None:
     """It may have no end; and who leaves it early has the executor for other tasks."""
     with executor_over(backend) as executor:
         pulled = itertools.count()
-        run = executor.map(identity, (next(pulled) for _ in itertools.count()), buffersize=10)
+        run = executor.map(calls.identity, (next(pulled) for _ in itertools.count()), buffersize=10)
         demand([next(run) for _ in range(50)] == list(range(50)), "map's results are wrong")
         demand(next(pulled) <= 62, "the generator was pulled further than the window")
         del run
-        demand(executor.submit(identity, 1).result() == 1, "after a run that was left, no task runs")
+        demand(executor.submit(calls.identity, 1).result() == 1, "after a run that was left, no task runs")
 
 
 def an_error_of_a_task_is_its_own(backend: Backend) -> None:
     """With the traceback from where it ran."""
     with executor_over(backend) as executor:
-        futures = [executor.submit(fail_at_7, number) for number in range(20)]
+        futures = [executor.submit(calls.fail_at_7, number) for number in range(20)]
         error = futures[7].exception()
         demand(isinstance(error, LookupError), f"a task raised LookupError, and its future has {error!r}")
         demand("fail_at_7" in str(error and error.__cause__), "the error of a task has no traceback from where it ran")
@@ -330,7 +213,11 @@ def an_error_of_a_task_is_its_own(backend: Backend) -> None:
 def what_does_not_pickle_fails_alone(backend: Backend) -> None:
     """An argument, and a result."""
     with executor_over(backend) as executor:
-        futures = [executor.submit(identity, threading.Lock()), executor.submit(unpicklable, 0), executor.submit(identity, 1)]
+        futures = [
+            executor.submit(calls.identity, threading.Lock()),
+            executor.submit(calls.unpicklable, 0),
+            executor.submit(calls.identity, 1),
+        ]
         for future in futures[:2]:
             error = future.exception()
             demand(isinstance(error, NotPicklable), f"what does not pickle is NotPicklable, not {error!r}")
@@ -343,7 +230,7 @@ def what_tasks_print_arrives_once(backend: Backend) -> None:
     before, sys.stdout = sys.stdout, here
     try:
         with executor_over(backend) as executor:
-            demand(list(executor.map(say, range(30))) == list(range(30)), "map's results are wrong")
+            demand(list(executor.map(calls.say, range(30))) == list(range(30)), "map's results are wrong")
     finally:
         sys.stdout = before
     found = sorted(here.getvalue().splitlines())
@@ -353,15 +240,15 @@ def what_tasks_print_arrives_once(backend: Backend) -> None:
 def an_initializer_runs_before_tasks(backend: Backend) -> None:
     """Wherever they run."""
     key = os.urandom(8).hex()
-    with executor_over(backend, initializer=prepare, initargs=(key,)) as executor:
-        found = list(executor.map(times_prepared, [key] * 50, chunksize=1))
+    with executor_over(backend, initializer=calls.prepare, initargs=(key,)) as executor:
+        found = list(executor.map(calls.times_prepared, [key] * 50, chunksize=1))
     demand(set(found) == {1}, f"where tasks run, the initializer has run {sorted(set(found))} times, not once")
 
 
 def an_initializer_that_raises_breaks_the_executor(backend: Backend) -> None:
     """And its text is told."""
-    with executor_over(backend, initializer=fail, initargs=("no database",)) as executor:
-        error = executor.submit(identity, 1).exception()
+    with executor_over(backend, initializer=calls.fail, initargs=("no database",)) as executor:
+        error = executor.submit(calls.identity, 1).exception()
         demand(isinstance(error, BrokenExecutor), f"the initializer raised, and a task has {error!r}")
         demand("no database" in str(error), f"the error does not say what the initializer raised: {error}")
 
