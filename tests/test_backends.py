@@ -13,7 +13,6 @@ import time
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import loky
 import pytest
 import tasks
 from conftest import Gate, environment, lines
@@ -30,10 +29,9 @@ def spawned(**keywords: Any) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), **keywords)
 
 
-ENGINES: dict[str, Callable[[], Executor]] = {
+ENGINES: dict[str, Callable[[], Executor]] = {  # loky's and our own pass the contract, see test_contract.py
     "threads": lambda: ThreadPoolExecutor(2),
     "processes": spawned,
-    "loky": lambda: loky.ProcessPoolExecutor(2),
 }
 if sys.version_info >= (3, 14):
     from concurrent.futures import InterpreterPoolExecutor
