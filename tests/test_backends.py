@@ -29,7 +29,7 @@ def spawned(**keywords: Any) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), **keywords)
 
 
-ENGINES: dict[str, Callable[[], Executor]] = {  # loky's and our own pass the contract, see test_contract.py
+ENGINES: dict[str, Callable[[], Executor]] = {  # others pass the contract: see test_contract.py
     "threads": lambda: ThreadPoolExecutor(2),
     "processes": spawned,
 }

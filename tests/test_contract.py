@@ -10,7 +10,6 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import loky
 import pytest
 from conftest import lines as lines_of
 from tasks import note
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 ENGINES: dict[str, Callable[[], Executor]] = {
     "threads": lambda: ThreadPoolExecutor(2),
     "processes": lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")),
-    "loky": lambda: loky.ProcessPoolExecutor(2),
     "poolbar": lambda: poolbar.ProgressExecutor(2, backend="process", progress=False),
 }
 if sys.version_info >= (3, 14):

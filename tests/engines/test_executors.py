@@ -9,8 +9,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import loky
 import pytest
 from conftest import environment
+
+from poolbar.testing import check_backend
 
 BODY = """
 def say(number):
@@ -106,3 +109,8 @@ def test_ipyparallels_executor(tmp_path: Path) -> None:
     name, found = told(IPYPARALLEL, tmp_path, sys.executable)
     assert "ViewExecutor, 2 tasks at a time" in name
     assert found == TOLD
+
+
+def test_lokys_executor_keeps_the_contract() -> None:
+    with loky.ProcessPoolExecutor(2) as engine:
+        check_backend(lambda: engine)
