@@ -91,13 +91,6 @@ def mpiexec() -> str:
     return found
 
 
-def test_mpi4pys_executor_with_workers_that_it_spawns(tmp_path: Path) -> None:
-    mpiexec()
-    name, found = told(MPI, tmp_path, sys.executable)
-    assert "MPIPoolExecutor, 2 tasks at a time" in name
-    assert found == TOLD
-
-
 def test_mpi4pys_executor_under_mpiexec(tmp_path: Path) -> None:
     name, found = told(MPI, tmp_path, mpiexec(), "-n", "3", sys.executable, "-m", "mpi4py.futures")
     assert "MPIPoolExecutor, 2 tasks at a time" in name
