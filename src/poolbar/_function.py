@@ -187,9 +187,10 @@ class Functions:
         """Return what a partial consists of, if none of it can change, however large it is; None: it can, or ``fn`` is none."""
         if type(fn) is not partial or fn.keywords or fn.__dict__ or not all(type(value) in _ATOMS for value in fn.args):
             return None
-        if not (is_by_reference(fn.func, self._main_by_value) or _is_stable(fn.func)):
-            return None
-        return [*_state(fn.func), *[_Same(value) for value in (fn.func, *fn.args)]]
+        parts: list[object] = [_Same(value) for value in (fn.func, *fn.args)]
+        if is_by_reference(fn.func, self._main_by_value):
+            return parts
+        return [*parts, *_state(fn.func)] if _is_stable(fn.func) else None
 
     def _made(self, fn: Callable[..., Any], sealed: Sealed, fresh: bool) -> Function:
         call = bound_in_place(fn) if self._natures.may_run_in_thread(fn) else None

@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendError, text_of
-from ..inside.pickling import dumps
 from . import Backend
+from .packed import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,7 @@ except ImportError as error:
 
 PACKED = "packed"
 CALL = f"__import__('pickle').loads(there[{PACKED!r}])(there)"
-"""What a task of dask's is. It names nothing of ours: a scheduler that has no poolbar need not have it, and to a worker that has
-none that is an error of the task's, where it would end over a task that it cannot read."""
+"""What a task of dask's is: a worker without poolbar would end over a task that it cannot read."""
 
 COUNT_SECONDS = 1.0
 """How often the workers' threads are counted."""
@@ -111,12 +110,9 @@ class DaskBackend(Backend):
         """Have a call run as a task of its own."""
         if self._client.status not in {"running", "connecting"}:
             raise BackendError(f"{self.name} has gone")
-        kept: dict[Any, Any] = {number: arg for number, arg in enumerate(args) if isinstance(arg, Scattered)}
-        packed = dumps(partial(filled, call, [None if number in kept else arg for number, arg in enumerate(args)]))
-        if len(packed) > MOST_GRAPH_BYTES:
-            kept[PACKED] = Scattered(self._client, packed, everywhere=False)
-        else:
-            kept[PACKED] = packed
+        data, references = packed(call, args, Scattered)
+        kept: dict[Any, Any] = dict(references)
+        kept[PACKED] = Scattered(self._client, data, everywhere=False) if len(data) > MOST_GRAPH_BYTES else data
         result: Future[Any] = Future()
         self._client.loop.add_callback(self._run, kept, result)
         return result
@@ -242,11 +238,6 @@ class Scattered:
 def is_lost(data: Any) -> bool:
     """Tell whether this is dask's future for data that no worker has any more."""
     return isinstance(data, distributed.Future) and data.status in {"cancelled", "lost"}
-
-
-def filled(call: Callable[..., Any], args: list[Any], there: dict[Any, bytes]) -> Any:
-    """Make a call, where it runs, some arguments of which were there."""
-    return call(*[there.get(number, arg) for number, arg in enumerate(args)])
 
 
 def send(topic: str, batch: str, data: bytes) -> None:

@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendError, text_of
-from ..inside.pickling import dumps
 from . import Backend
+from .packed import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ class RayBackend(Backend):
         self._slots = count()
         # A lambda goes by value: to a worker that has no poolbar, that is an error of the task's, which says so.
         self._task = ray.remote(num_cpus=1, max_retries=MOST_RERUNS)(
-            lambda packed, *there: __import__("pickle").loads(packed)(there)
+            lambda data, numbers, *there: __import__("pickle").loads(data)(dict(zip(numbers, there, strict=True)))
         )
         self._results: set[Future[Any]] = set()  # of calls that have not ended; each operation is a single one
         self._exchange: Any = None
@@ -131,9 +131,8 @@ class RayBackend(Backend):
         """Have a call run as a task of its own."""
         if not ray.is_initialized():
             raise BackendError(f"{self.name} has gone: ray.shutdown was called")
-        kept = {number: arg for number, arg in enumerate(args) if isinstance(arg, ray.ObjectRef)}
-        plain = [None if number in kept else arg for number, arg in enumerate(args)]
-        task = self._task.remote(dumps(partial(filled, call, plain, list(kept))), *kept.values())
+        data, references = packed(call, args, ray.ObjectRef)
+        task = self._task.remote(data, list(references), *references.values())
         result: Future[Any] = Future()
         self._results.add(result)
         result.add_done_callback(self._results.discard)
@@ -220,13 +219,6 @@ def _end(result: Future[Any], ended: Future[Any]) -> None:
         result.set_result(ended.result())
     else:
         result.set_exception(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error)
-
-
-def filled(call: Callable[..., Any], args: list[Any], numbers: list[int], there: tuple[bytes, ...]) -> Any:
-    """Make a call, where it runs, some arguments of which were there."""
-    for number, data in zip(numbers, there, strict=True):
-        args[number] = data
-    return call(*args)
 
 
 class Exchange:
