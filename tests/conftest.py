@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterator
 
+pytest.register_assert_rewrite("cluster_laws")
+
 for name in [name for name in os.environ if name.startswith("TQDM_") or name in {setting.variable for setting in TABLE}]:
     del os.environ[name]  # the tests' own business
 os.environ["POOLBAR_PROGRESS"] = "off"  # also where the tests run in a terminal; those of the bar turn it on

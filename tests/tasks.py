@@ -128,6 +128,35 @@ def report_and_nap(number: int) -> int:
     return number
 
 
+class Heavy:
+    """A function so large that an engine keeps it; it notes each load."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.content = bytes(1 << 20)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        note(self.path, os.getpid())
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+def train(path: str) -> None:
+    from tqdm import tqdm
+
+    for step in tqdm(range(2), desc="epochs"):
+        if step:
+            wait_for(path)
+
+
+def die_at_13(number: int) -> int:
+    if number == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 # --- what does not survive the trip
 
 

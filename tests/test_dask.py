@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
+from cluster_laws import *  # noqa: F403  # pytest collects them here
 from conftest import Gate, environment, lines
 
 import poolbar
@@ -76,17 +77,6 @@ def test_map_keeps_the_order_of_many_tiny_tasks(executor: poolbar.ProgressExecut
     assert "dask at tcp://" in repr(executor)
 
 
-def test_submitted_tasks_have_their_own_results_and_errors(executor: poolbar.ProgressExecutor) -> None:
-    futures = [executor.submit(divmod, 7, number % 3) for number in range(300)]
-    for number, future in enumerate(futures):
-        if number % 3:
-            assert future.result(60) == divmod(7, number % 3)
-        else:
-            error = future.exception(60)
-            assert isinstance(error, ZeroDivisionError)
-            assert "Traceback" in str(error.__cause__)
-
-
 def test_equal_calls_are_all_run(executor: poolbar.ProgressExecutor) -> None:
     assert len({executor.submit(draw, 0).result(60) for _ in range(5)}) == 5
     assert len(set(executor.map(draw, [0] * 50))) == 50
@@ -109,22 +99,6 @@ def test_a_generator_is_pulled_no_further_than_a_window_reaches(executor: poolba
     next(results)
     assert next(pulled) <= 12
     del results
-
-
-def test_results_come_before_their_batch_has_ended(executor: poolbar.ProgressExecutor, gate: Gate) -> None:
-    # The first of a batch's tasks has a result though the second one waits.
-    run = executor.map(lambda path: path and tasks.wait_for(path), [None, gate.path], chunksize=2)
-    assert next(run) is None
-    gate.open()
-    assert next(run) is None
-
-
-def test_what_waits_behind_a_slow_task_runs_elsewhere(executor: poolbar.ProgressExecutor, gate: Gate) -> None:
-    run = executor.map(lambda path: path and tasks.wait_for(path), [gate.path, *[None] * 40], chunksize=20, ordered=False)
-    for _ in range(40):
-        assert next(run) is None
-    gate.open()
-    assert list(run) == [None]
 
 
 def test_large_results_take_no_room_in_the_scheduler(shared: Cluster, executor: poolbar.ProgressExecutor) -> None:
@@ -204,27 +178,6 @@ def test_the_client_that_a_program_has_tells_the_address(shared: Cluster) -> Non
         assert client.submit(abs, -2).result(60) == 2  # it stays open
 
 
-def say(number: int) -> int:
-    print("task", number)
-    print("on stderr", number, file=sys.stderr)
-    return number
-
-
-def test_prints_of_tasks_arrive_here(executor: poolbar.ProgressExecutor, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sorted(executor.map(say, range(50))) == list(range(50))
-    out, err = capsys.readouterr()
-    assert sorted(out.splitlines()) == sorted(f"task {number}" for number in range(50))
-    assert sorted(err.splitlines()) == sorted(f"on stderr {number}" for number in range(50))
-
-
-def train(path: str) -> None:
-    from tqdm import tqdm
-
-    for step in tqdm(range(2), desc="epochs"):
-        if step:
-            tasks.wait_for(path)
-
-
 def test_bars_inside_tasks_are_shown_while_they_run(shared: Cluster, gate: Gate) -> None:
     seen: list[poolbar.Event] = []
 
@@ -235,7 +188,7 @@ def test_bars_inside_tasks_are_shown_while_they_run(shared: Cluster, gate: Gate)
                 gate.open()
 
     with executor_at(shared, progress=Watcher()) as executor:
-        assert executor.submit(train, gate.path).result(60) is None
+        assert executor.submit(tasks.train, gate.path).result(60) is None
     assert {event.label for event in seen} == {"epochs"}
 
 
@@ -253,21 +206,8 @@ def test_an_initializer_that_raises_breaks_the_executor_and_says_why(shared: Clu
 def test_a_heavy_function_is_scattered_once_and_loaded_once_by_each_worker(shared: Cluster, tmp_path: Path) -> None:
     path = str(tmp_path / "loads")
     with executor_at(shared) as executor:
-        assert sum(executor.map(Heavy(path), range(40), chunksize=1)) == sum(range(40))
+        assert sum(executor.map(tasks.Heavy(path), range(40), chunksize=1)) == sum(range(40))
     assert len(lines(tmp_path / "loads")) <= 2
-
-
-class Heavy:
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.content = bytes(1 << 20)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = state
-        tasks.note(self.path, os.getpid())
-
-    def __call__(self, number: int) -> int:
-        return number
 
 
 def test_the_contract_holds(shared: Cluster) -> None:
@@ -275,26 +215,6 @@ def test_the_contract_holds(shared: Cluster) -> None:
 
 
 # --- cancelling and ending
-
-
-def test_what_has_not_started_can_be_cancelled_and_what_runs_cannot_be_killed(
-    executor: poolbar.ProgressExecutor, gate: Gate
-) -> None:
-    held = gate.hold(executor, 2)
-    waiting = [executor.submit(tasks.same, number) for number in range(10)]
-    assert waiting[-1].cancel()
-    with pytest.raises(RuntimeError, match="cannot be killed"):
-        executor.kill(held[0])
-    gate.open()
-    assert [future.result(60) for future in held] == [None, None]
-    assert [future.result(60) for future in waiting[:-1]] == list(range(9))
-
-
-def test_leaving_a_loop_early_lets_the_next_run_have_the_workers(executor: poolbar.ProgressExecutor) -> None:
-    for value in executor.map(tasks.square, itertools.count()):
-        if value > 100:
-            break
-    assert list(executor.map(abs, [-1, -2])) == [1, 2]
 
 
 INTERRUPTED = """
@@ -339,13 +259,13 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_run_costs_nothing_that_dask_
     cluster.add_worker()
     cluster.await_workers(2)
     with executor_at(cluster) as executor:
-        run = executor.map(partial(slow, Heavy(os.devnull)), range(60))
+        run = executor.map(partial(slow, tasks.Heavy(os.devnull)), range(60))
         assert next(run) == 0
         victim.kill()
         assert list(run) == list(range(1, 60))
 
 
-def slow(heavy: Heavy, number: int) -> int:
+def slow(heavy: tasks.Heavy, number: int) -> int:
     time.sleep(0.01)
     return heavy(number)
 
@@ -354,7 +274,7 @@ def test_a_function_is_scattered_again_when_all_that_had_it_are_gone(cluster: Cl
     first = cluster.add_worker()
     cluster.await_workers(1)
     with executor_at(cluster) as executor:
-        heavy = Heavy(os.devnull)
+        heavy = tasks.Heavy(os.devnull)
         assert list(executor.map(heavy, range(3))) == [0, 1, 2]
         first.kill()
         futures = [executor.submit(heavy, number) for number in range(3)]

@@ -9,9 +9,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import tasks
 from conftest import until
 from dask_cluster import Cluster
-from test_dask import Heavy, cluster, executor_at, pytestmark, shared
+from test_dask import cluster, executor_at, pytestmark, shared
 
 import poolbar
 
@@ -23,7 +24,7 @@ __all__ = ["cluster", "pytestmark", "shared"]  # fixtures, and what is not warne
 
 def test_a_run_begins_when_the_first_worker_comes(cluster: Cluster) -> None:
     with executor_at(cluster) as executor:
-        future = executor.submit(Heavy(os.devnull), 1)  # what it has bound waits as well
+        future = executor.submit(tasks.Heavy(os.devnull), 1)  # what it has bound waits as well
         cluster.add_worker()
         assert future.result(60) == 1
 
@@ -58,15 +59,9 @@ def test_a_task_that_kills_its_worker_fails_alone(shared: Cluster, tmp_path: Pat
             cluster.add_worker()
         cluster.await_workers(4)
         with executor_at(cluster, max_workers=2) as executor:
-            results = list(executor.map(die_at_13, range(40), chunksize=20, errors="collect"))
+            results = list(executor.map(tasks.die_at_13, range(40), chunksize=20, errors="collect"))
             assert isinstance(results[13], poolbar.WorkerCrashed), results[13]
             assert "die_at_13(13)" in str(results[13])
             assert results[:13] + results[14:] == [*range(13), *range(14, 40)]
             cluster.add_worker()
             assert executor.submit(abs, -1).result(60) == 1
-
-
-def die_at_13(number: int) -> int:
-    if number == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number

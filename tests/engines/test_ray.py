@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import socket
@@ -12,10 +11,11 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import tasks
+from cluster_laws import *  # noqa: F403  # pytest collects them here
 from conftest import Gate, environment, lines, until
 
 import poolbar
@@ -72,51 +72,6 @@ def test_map_keeps_the_order_of_many_tiny_tasks(executor: poolbar.ProgressExecut
     assert "Ray at " in repr(executor)
 
 
-def test_submitted_tasks_have_their_own_results_and_errors(executor: poolbar.ProgressExecutor) -> None:
-    futures = [executor.submit(divmod, 7, number % 3) for number in range(300)]
-    for number, future in enumerate(futures):
-        if number % 3:
-            assert future.result(60) == divmod(7, number % 3)
-        else:
-            assert isinstance(future.exception(60), ZeroDivisionError)
-
-
-def test_results_come_before_their_batch_has_ended(executor: poolbar.ProgressExecutor, gate: Gate) -> None:
-    run = executor.map(lambda path: path and tasks.wait_for(path), [None, gate.path], chunksize=2)
-    assert next(run) is None
-    gate.open()
-    assert next(run) is None
-
-
-def test_what_waits_behind_a_slow_task_runs_elsewhere(executor: poolbar.ProgressExecutor, gate: Gate) -> None:
-    run = executor.map(lambda path: path and tasks.wait_for(path), [gate.path, *[None] * 40], chunksize=20, ordered=False)
-    for _ in range(40):
-        assert next(run) is None
-    gate.open()
-    assert list(run) == [None]
-
-
-def say(number: int) -> int:
-    print("task", number)
-    print("on stderr", number, file=sys.stderr)
-    return number
-
-
-def test_prints_of_tasks_arrive_here_once(executor: poolbar.ProgressExecutor, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sorted(executor.map(say, range(50))) == list(range(50))
-    out, err = capsys.readouterr()
-    assert sorted(out.splitlines()) == sorted(f"task {number}" for number in range(50))
-    assert sorted(err.splitlines()) == sorted(f"on stderr {number}" for number in range(50))
-
-
-def train(path: str) -> None:
-    from tqdm import tqdm
-
-    for step in tqdm(range(2), desc="epochs"):
-        if step:
-            tasks.wait_for(path)
-
-
 def test_bars_inside_tasks_are_shown_while_they_run(gate: Gate) -> None:
     seen: list[poolbar.Event] = []
 
@@ -127,25 +82,12 @@ def test_bars_inside_tasks_are_shown_while_they_run(gate: Gate) -> None:
                 gate.open()
 
     with poolbar.ProgressExecutor(backend="ray", progress=Watcher()) as executor:
-        assert executor.submit(train, gate.path).result(60) is None
+        assert executor.submit(tasks.train, gate.path).result(60) is None
     assert {event.label for event in seen} == {"epochs"}
 
 
-class Heavy:
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.content = bytes(1 << 20)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = state
-        tasks.note(self.path, os.getpid())
-
-    def __call__(self, number: int) -> int:
-        return number
-
-
 def test_a_heavy_function_is_loaded_once_by_each_worker(executor: poolbar.ProgressExecutor, tmp_path: Path) -> None:
-    assert sum(executor.map(Heavy(str(tmp_path / "loads")), range(40), chunksize=1)) == sum(range(40))
+    assert sum(executor.map(tasks.Heavy(str(tmp_path / "loads")), range(40), chunksize=1)) == sum(range(40))
     loads = lines(tmp_path / "loads")
     assert len(loads) == len(set(loads))
 
@@ -155,16 +97,10 @@ def test_large_arguments_and_results_arrive(executor: poolbar.ProgressExecutor) 
 
 
 def test_a_task_that_kills_its_worker_fails_alone(executor: poolbar.ProgressExecutor) -> None:
-    results = list(executor.map(die_at_13, range(40), chunksize=20, errors="collect"))
+    results = list(executor.map(tasks.die_at_13, range(40), chunksize=20, errors="collect"))
     assert isinstance(results[13], poolbar.WorkerCrashed), results[13]
     assert "die_at_13(13)" in str(results[13])
     assert results[:13] + results[14:] == [*range(13), *range(14, 40)]
-
-
-def die_at_13(number: int) -> int:
-    if number == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
 
 
 def test_a_worker_that_is_killed_during_a_run_costs_nothing(executor: poolbar.ProgressExecutor, tmp_path: Path) -> None:
@@ -179,24 +115,6 @@ def slow(path: str, number: int) -> int:
         tasks.note(path, os.getpid())
     time.sleep(0.02)
     return number
-
-
-def test_what_runs_cannot_be_killed_and_what_waits_can_be_cancelled(executor: poolbar.ProgressExecutor, gate: Gate) -> None:
-    held = gate.hold(executor, 2)
-    waiting = [executor.submit(tasks.same, number) for number in range(10)]
-    assert waiting[-1].cancel()
-    with pytest.raises(RuntimeError, match="cannot be killed"):
-        executor.kill(held[0])
-    gate.open()
-    assert [future.result(60) for future in held] == [None, None]
-    assert [future.result(60) for future in waiting[:-1]] == list(range(9))
-
-
-def test_leaving_an_endless_run_early_lets_the_next_one_have_the_workers(executor: poolbar.ProgressExecutor) -> None:
-    for value in executor.map(tasks.square, itertools.count()):
-        if value > 100:
-            break
-    assert list(executor.map(abs, [-1, -2])) == [1, 2]
 
 
 def test_another_address_than_that_of_the_programs_ray_is_refused() -> None:
