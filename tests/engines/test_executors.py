@@ -69,14 +69,8 @@ PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  
 def told(script: str, tmp_path: Path, *command: str) -> tuple[str, list[str]]:
     """Return what an engine is called, and what the script printed; prints of tasks are in order of their numbers."""
     (tmp_path / "script.py").write_text(script)
-    done = subprocess.run(
-        [*command, "script.py"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=tmp_path,
-        env=environment(POOLBAR_PROGRESS="off"),
-    )
+    env = environment(POOLBAR_PROGRESS="off", PATH=PATH)
+    done = subprocess.run([*command, "script.py"], capture_output=True, text=True, timeout=100, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     name, *lines = done.stdout.splitlines()
     prints = sorted(line for line in lines if line.startswith("task "))
@@ -89,6 +83,13 @@ def mpiexec() -> str:
     if not found or find_spec("mpi4py") is None:
         pytest.skip("NOT TESTED: mpi4py and an MPI with mpiexec are needed (pip install mpi4py mpich)")
     return found
+
+
+def test_mpi4pys_executor_with_workers_that_it_spawns(tmp_path: Path) -> None:
+    mpiexec()
+    name, found = told(MPI, tmp_path, sys.executable)
+    assert "MPIPoolExecutor, 2 tasks at a time" in name
+    assert found == TOLD
 
 
 def test_mpi4pys_executor_under_mpiexec(tmp_path: Path) -> None:
