@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-SETTINGS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+SETTINGS = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    # So long dask tries to reach a worker that was killed just now: when it hears of its end meanwhile, it goes on trying.
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+}
 
 NO_POOLBAR = """
 import sys

@@ -26,6 +26,7 @@ distributed = pytest.importorskip("distributed", reason="the package distributed
 from dask_cluster import NO_POOLBAR, Cluster  # noqa: E402
 
 from poolbar.backends.dask import connect  # noqa: E402
+from poolbar.backends.packed import settle  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -249,6 +250,14 @@ def test_one_interrupt_ends_a_run_whose_tasks_go_on_elsewhere(cluster: Cluster, 
     assert time.monotonic() - began < 30  # the tasks sleep for a minute
     assert done.stderr.count("Traceback") == 1, done.stderr
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_call_that_another_thread_has_cancelled_meanwhile_stays_cancelled() -> None:
+    cancelled: poolbar.Future[int] = poolbar.Future()
+    assert cancelled.cancel()
+    settle(cancelled, 1, None)
+    settle(cancelled, None, ValueError())
+    assert cancelled.cancelled()
 
 
 # --- workers that come, go and die

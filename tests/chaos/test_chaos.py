@@ -173,7 +173,7 @@ class Game(RuleBasedStateMachine):
     def hurt_a_worker(self, how: signal.Signals, seconds: float) -> None:
         assert self.executor is not None
         time.sleep(seconds)  # any moment will do: it is not waited for anything
-        pids = list(self.executor._processes)
+        pids = self.started() if how == signal.SIGSTOP else list(self.executor._processes)
         if pids:
             pid = self.chance.choice(pids)
             try:
@@ -183,6 +183,12 @@ class Game(RuleBasedStateMachine):
             self.kills += 1
             if how == signal.SIGSTOP:
                 self.frozen.append(pid)
+
+    def started(self) -> list[int]:
+        """Return who is ready for tasks: no limit is set to a start, for an initializer may take long."""
+        crew = self.executor._crew if self.executor is not None else None
+        workers = [lane.worker for lane in crew.lanes] if crew is not None else []
+        return [worker.pid for worker in workers if worker is not None and worker.is_alive()]
 
     # --- the end
 

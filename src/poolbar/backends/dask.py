@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendError, text_of
 from . import Backend
-from .packed import packed
+from .packed import packed, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,12 +136,7 @@ class DaskBackend(Backend):
             error = BackendError(f"{self.name} has gone: {text_of(reason)}")
         except Exception as reason:  # what the scheduler made of it: a KilledWorker
             error = reason
-        if result.done():
-            return  # it was cancelled
-        if error is None:
-            result.set_result(value)
-        else:
-            result.set_exception(error)
+        settle(result, value, error)
 
     def _release(self, task: Any, result: Future[Any]) -> None:
         if result.cancelled() and self._client.status == "running":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendError, text_of
 from . import Backend
-from .packed import packed
+from .packed import packed, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,8 +183,7 @@ class RayBackend(Backend):
 
     def _give_up(self) -> None:
         for result in list(self._results):
-            if not result.done():
-                result.set_exception(BackendError(f"{self.name} has gone: ray.shutdown was called"))
+            settle(result, None, BackendError(f"{self.name} has gone: ray.shutdown was called"))
 
     def _start(self, act: Callable[[Any], None], argument: Any) -> None:
         thread = threading.Thread(target=act, args=(argument,), name=f"poolbar-ray{act.__name__}", daemon=True)
@@ -212,13 +211,10 @@ def _cancel(task: Any, result: Future[Any]) -> None:
 
 
 def _end(result: Future[Any], ended: Future[Any]) -> None:
-    if result.done() or not result.set_running_or_notify_cancel():
-        return
     error = ended.exception()
-    if error is None:
-        result.set_result(ended.result())
-    else:
-        result.set_exception(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error)
+    if isinstance(error, ray.exceptions.RayTaskError):
+        error = error.cause
+    settle(result, None if error is not None else ended.result(), error)
 
 
 class Exchange:
