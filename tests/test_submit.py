@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import functools
 import gc
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tasks
-from conftest import KINDS, Gate, environment, is_gone, is_released, until
+from conftest import KINDS, Gate, environment, is_gone, is_released, lines, until
 
 import poolbar
 
@@ -693,6 +694,22 @@ def test_a_warm_worker_ends_after_its_idle_time() -> None:
     pid = pid_in(poolbar.ProcessPoolExecutor(1, idle_seconds=0.3))
     assert not is_gone(pid)
     assert until(lambda: is_gone(pid), 10)
+
+
+def meet_now_and_at_exit(path: str, number: int) -> None:
+    tasks.meet(f"{path}/in", number, 3)
+    atexit.register(lambda: tasks.note(f"{path}/met", tasks.meet(f"{path}/out", number, 3, 10)))
+
+
+def test_warm_workers_end_all_at_the_same_time(tmp_path: Path) -> None:
+    """Each takes its time where large modules are loaded: one after the other, many workers would take many times that."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    with poolbar.ProcessPoolExecutor(3) as executor:
+        for future in [executor.submit(meet_now_and_at_exit, str(tmp_path), number) for number in range(3)]:
+            future.result(60)
+    poolbar.shutdown_warm_workers()
+    assert lines(tmp_path / "met") == ["True"] * 3
 
 
 def test_a_warm_worker_that_died_is_not_missed() -> None:

@@ -132,12 +132,23 @@ class ProcessWorker(PipedWorker):
 
     def retire(self) -> None:
         """End the process and wait for it."""
+        self.dismiss()
+        self.await_end()
+
+    def dismiss(self) -> None:
+        """Tell the process to end; do not wait, unless its pipe is full."""
         self._tasks.patience = RETIRE_SECONDS
         try:
             self._tasks.send(b"")
-            self._hear_last_words(RETIRE_SECONDS)
         except OSError:
             pass  # it is dead already
+
+    def await_end(self) -> None:
+        """Wait for the process, which was told to end."""
+        try:
+            self._hear_last_words(RETIRE_SECONDS)
+        except OSError:
+            pass  # it was killed
         self._bury(RETIRE_SECONDS)
 
     def kill(self, hard: bool) -> None:

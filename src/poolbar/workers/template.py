@@ -109,9 +109,9 @@ class Template:
         self._orders = orders
         starting.parent_ends.add(orders)
         boot, boot_in = pipe()
-        self._lock = threading.Lock()  # held for moments, by who adds, buries, or retires
+        self._lock = threading.Lock()  # held for moments, by who adds, buries, dismisses or waits
         self._born: set[Birth] = set()
-        self._is_retired = False
+        self._is_dismissed = False
         try:
             passed = [boot.fileno(), theirs.fileno(), starting.life().fileno()]
             self._run = new_python("template", passed, environment)
@@ -140,16 +140,25 @@ class Template:
         """Hear that a worker has ended."""
         with self._lock:
             self._born.discard(birth)
-            is_last = self._is_retired and not self._born
+            is_last = self._is_dismissed and not self._born
         if is_last:
             self._await_end()
 
     def retire(self) -> None:
-        """End it, and wait for that, unless it has workers: then it ends with the last of these, and who buries that waits."""
+        """End it, and wait for that, unless it has workers."""
+        self.dismiss()
+        self.await_end()
+
+    def dismiss(self) -> None:
+        """Tell it to end, which it does with the last of its workers."""
         with self._lock:
-            self._is_retired = True
-            is_last = not self._born
+            self._is_dismissed = True
         self._orders.close()
+
+    def await_end(self) -> None:
+        """Wait until it has ended, which was told to; unless it has workers: then who buries the last of these waits."""
+        with self._lock:
+            is_last = not self._born
         if is_last:
             self._await_end()
 

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Kept(Protocol):
     """A worker as the shelf knows it."""
 
-    def retire(self) -> None:
-        """End, and wait for that."""
+    def dismiss(self) -> None:
+        """Tell it to end, and do not wait."""
+
+    def await_end(self) -> None:
+        """Wait until it has ended, which was told to."""
+
+
+def end_all(workers: Iterable[Kept]) -> None:
+    """End workers, all at the same time: with large modules in it, each takes part of a second."""
+    leaving = list(workers)
+    for worker in leaving:
+        worker.dismiss()
+    for worker in leaving:
+        worker.await_end()
 
 
 class Shelf:
@@ -60,8 +75,7 @@ class Shelf:
                 self._workers = [entry for entry in self._workers if entry[0] > now]
                 if not due:
                     self._changed.wait(min(entry[0] for entry in self._workers) - now)
-            while due:
-                due.pop()[2].retire()
+            end_all(entry[2] for entry in due)
 
     def clear(self, *, close: bool = False) -> None:
         """End all warm workers and wait for them."""
@@ -70,8 +84,7 @@ class Shelf:
             workers, self._workers = self._workers, []
             reaper = self._reaper
             self._changed.notify()
-        for _, _, worker in workers:
-            worker.retire()
+        end_all(entry[2] for entry in workers)
         if reaper is not None and reaper is not threading.current_thread():
             reaper.join()
 
