@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -68,9 +69,13 @@ TYPES_ONLY = {
 LAZY_FACE = {"__init__"}
 
 
-def imports(module: str, *, types: bool) -> Iterator[str]:
+@functools.cache
+def imports(module: str, *, types: bool) -> frozenset[str]:
     """Return the modules of ours that one imports, in functions too; those for type checkers where ``types``."""
-    tree = ast.parse((HOUSE / f"{module}.py").read_text())
+    return frozenset(found(module, ast.parse((HOUSE / f"{module}.py").read_text()), types=types))
+
+
+def found(module: str, tree: ast.Module, *, types: bool) -> Iterator[str]:
     package = ["poolbar", *module.split("/")][:-1]
     skipped = {
         node for guard in ast.walk(tree) if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.dump(guard.test)
@@ -107,28 +112,29 @@ def floor(module: str) -> int:
     return next(number for number, names in enumerate(FLOORS) if top in names)
 
 
+@functools.cache
 def foreign(module: str) -> set[str]:
     """Return the top-level names of all that a module imports, in functions too."""
     tree = ast.parse((HOUSE / f"{module}.py").read_text())
-    found = set()
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add((node.module or "").split(".")[0])
-    return found
+            names.add((node.module or "").split(".")[0])
+    return names
 
 
 def test_every_module_stands_on_a_floor() -> None:
     assert {module.split("/")[0] for module in MODULES} == set().union(*FLOORS)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_downwards_only(module: str) -> None:
-    for other in imports(module, types=False):
-        assert floor(other) <= floor(module), f"{module} imports {other}, which is above it"
-    for other in imports(module, types=True):
-        assert floor(other) <= floor(module) or (module, other) in TYPES_ONLY, f"{module} names {other}, which is above it"
+def test_imports_go_downwards_only() -> None:
+    for module in MODULES:
+        for other in imports(module, types=False):
+            assert floor(other) <= floor(module), f"{module} imports {other}, which is above it"
+        for other in imports(module, types=True):
+            assert floor(other) <= floor(module) or (module, other) in TYPES_ONLY, f"{module} names {other}, which is above it"
 
 
 def test_there_is_no_circle_of_imports_even_inside_functions() -> None:
@@ -139,10 +145,11 @@ def test_there_is_no_circle_of_imports_even_inside_functions() -> None:
         graph = {module: others for module, others in graph.items() if module not in leaves}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("inside/")])
-def test_the_island_imports_nothing_of_the_rest_but_messages(module: str) -> None:
-    others = {other for other in imports(module, types=True) if not other.startswith("inside/")}
-    assert others <= {"_messages"}
+def test_the_island_imports_nothing_of_the_rest_but_messages() -> None:
+    for module in MODULES:
+        if module.startswith("inside/"):
+            others = {other for other in imports(module, types=True) if not other.startswith("inside/")}
+            assert others <= {"_messages"}, module
 
 
 @pytest.mark.parametrize(
