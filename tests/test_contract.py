@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lines as lines_of
@@ -178,7 +178,9 @@ class LineDoesNotPickle(Threads):
 
 
 class Hangs(Threads):
-    future: ClassVar[Future[Any]] = Future()
+    def __init__(self) -> None:
+        super().__init__()
+        self.future: Future[Any] = Future()
 
     def submit(self, call: Callable[..., Any], /, *args: Any) -> Future[Any]:
         return self.future
@@ -243,6 +245,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_a_backend_that_hangs_is_left_alone() -> None:
+    backend = Hangs()
     with pytest.raises(AssertionError, match=r"submit_does_not_wait_for_the_call did not end within 0\.2 s"):
-        testing.run_check(checks.submit_does_not_wait_for_the_call, Hangs, seconds=0.2)
-    Hangs.future.set_result(None)
+        testing.run_check(checks.submit_does_not_wait_for_the_call, lambda: backend, seconds=0.2)
+    backend.future.set_result(None)
