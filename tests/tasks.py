@@ -67,6 +67,14 @@ def note(path: str, line: Any) -> Any:
     return line
 
 
+def note_or_fail(path: str, number: int) -> int:
+    """Say that this task ran; each fiftieth fails."""
+    note(path, number)
+    if number % 50 == 0:
+        raise ValueError(number)
+    return number
+
+
 def note_and_nap(path: str, number: int) -> int:
     note(path, number)
     return nap(0.0005, number)  # type: ignore[no-any-return]

@@ -33,14 +33,6 @@ THREADS = 8
 END_SECONDS = 60.0
 
 
-def play(path: str, number: int) -> int:
-    """Leave a line; fail where the number says so."""
-    tasks.note(path, number)
-    if number % 50 == 0:
-        raise ValueError(number)
-    return number
-
-
 class Told(poolbar.Reporter):
     """Hears of runs."""
 
@@ -83,7 +75,7 @@ class Game:
     # --- steps: each ends with RuntimeError where another thread has shut the executor down, and then none of its tasks runs
 
     def submit_one(self, number: int) -> poolbar.Future[int]:
-        future = self.executor.submit(play, str(self.path), number)
+        future = self.executor.submit(tasks.note_or_fail, str(self.path), number)
         self.futures.append((number, future))
         future.add_done_callback(lambda _: self.heard.append(number))
         return future
@@ -113,7 +105,7 @@ class Game:
     def map(self, chance: random.Random, numbers: list[int]) -> Iterator[Any]:
         options: dict[str, Any] = chance.choice([{}, {"ordered": False}, {"chunksize": 5}, {"buffersize": 3}])
         inputs = numbers if chance.random() < 0.5 else iter(numbers)
-        return self.executor.map(play, itertools.repeat(str(self.path)), inputs, errors="collect", **options)
+        return self.executor.map(tasks.note_or_fail, itertools.repeat(str(self.path)), inputs, errors="collect", **options)
 
     def read(self, chance: random.Random) -> None:
         numbers = self.take(chance.randrange(1, 200))
