@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _messages as messages
 from .errors import described
 from .events import Events
+from .locks import holding, holding_if_free
 from .names import PROTOCOL
 from .pickling import ATOMS, seal
 
@@ -83,18 +84,15 @@ class Attempt:
 
     def send(self, data: bytes) -> None:
         """Write a message of events."""
-        with self._lock:
-            self._leave(Record(self.ended, data))
+        holding(self._lock, self._leave_now, data)
+
+    def _leave_now(self, data: bytes) -> bool:
+        self._leave(Record(self.ended, data))
+        return True
 
     def send_if_there_is_room(self, data: bytes) -> bool:
         """Write a message of events, if nobody else is writing. Tells whether it was."""
-        if self.is_writing() or not self._lock.acquire(blocking=False):
-            return False
-        try:
-            self._leave(Record(self.ended, data))
-            return True
-        finally:
-            self._lock.release()
+        return not self.is_writing() and holding_if_free(self._lock, self._leave_now, data)
 
     def _leave(self, record: Record) -> None:
         if self._line is not None:
@@ -170,8 +168,10 @@ class Attempt:
                 self._leave(Record(self._kept, (messages.GIVEN_BACK,)))
 
     def end(self) -> None:
-        """Have all leave that is left."""
-        self.events.listen(True)  # what could not be sent comes with the result
+        """Have all leave that is left, with the result, which would have to wait for what takes the line."""
+        with self._lock:
+            self._line = None
+        self.events.listen(True)
         self.events.end_thread()
         with self._lock:
             self._flush()

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _messages as messages
+from .locks import holding
 from .names import PROTOCOL
 
 if TYPE_CHECKING:
@@ -97,16 +98,18 @@ class Events:
         if self._lock._is_owned() or self._line.is_writing():
             self._waiting.append(tuple(event))
             self._send_soon()
-            return
-        with self._lock:
-            self._waiting.append(tuple(event))
-            if not self._is_heard:
-                if len(self._waiting) > MOST_WAITING:
-                    del self._waiting[:DROPPED]
-            elif self._is_ending or len(self._waiting) >= MOST_TOGETHER or self._has_credit():
-                self._write()
-            else:
-                self._send_soon()
+        else:
+            holding(self._lock, self._put, event)
+
+    def _put(self, event: tuple[Any, ...]) -> None:
+        self._waiting.append(tuple(event))
+        if not self._is_heard:
+            if len(self._waiting) > MOST_WAITING:
+                del self._waiting[:DROPPED]
+        elif self._is_ending or len(self._waiting) >= MOST_TOGETHER or self._has_credit():
+            self._write()
+        else:
+            self._send_soon()
 
     def _has_credit(self) -> bool:
         now = monotonic()
@@ -197,9 +200,11 @@ class Events:
     def flush(self) -> None:
         """Send what waits, if the parent reads."""
         if (self._waiting or self._bars) and not self.is_off and not self._lock._is_owned():
-            with self._lock:
-                if self._is_heard:
-                    self._write()
+            holding(self._lock, self._write_if_heard)
+
+    def _write_if_heard(self) -> None:
+        if self._is_heard:
+            self._write()
 
     def listen(self, is_heard: bool) -> None:
         """Hear whether the parent reads from now on: a batch begins, or ends."""

@@ -12,6 +12,7 @@ from .. import _messages as messages
 from . import ledger as ledgers
 from .errors import described, summary
 from .events import Events
+from .locks import holding, holding_if_free
 from .names import PROTOCOL
 from .pickling import ATOMS, LARGE_BYTES, seal
 from .shared_main import Side
@@ -63,17 +64,11 @@ class _Line:
 
     def send(self, data: bytes) -> None:
         """Write a message; wait while the pipe is full."""
-        with self._lock:
-            self._pipe.send(data)
+        holding(self._lock, self._pipe.send, data)
 
     def send_if_there_is_room(self, data: bytes) -> bool:
         """Write a message if nobody is writing and it need not be waited for. Tells whether it was."""
-        if self.is_writing() or not self._lock.acquire(blocking=False):
-            return False
-        try:
-            return self._pipe.send_if_there_is_room(data)
-        finally:
-            self._lock.release()
+        return not self.is_writing() and holding_if_free(self._lock, self._pipe.send_if_there_is_room, data)
 
 
 class NoType:
