@@ -219,6 +219,7 @@ def test_the_bar_of_submits_stands_at_the_end_when_all_have_ended(notebook: Note
     assert notebook.until(lambda: notebook.counts(view)[0] == 24, 5)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ipykernel 6, for Python 3.10, puts what appears later into the next cell")
 def test_the_bar_of_a_cell_that_has_ended_stays_with_it(notebook: Notebook, tmp_path: Path) -> None:
     """What one cell submits may still run when the next one does."""
     gate = tmp_path / "gate"
