@@ -148,6 +148,18 @@ with poolbar.ThreadPoolExecutor(2) as executor:
     assert [line.split("|")[0] for line in shown.lines()] == ["Open: 100%", "Given: 100%"]
 
 
+def test_a_terminal_that_does_not_tell_its_size_shows_a_bar_that_grows(show: Show) -> None:
+    """As under ``script`` where its own input is no terminal, or in a container."""
+    shown = show("""
+import fcntl, termios
+fcntl.ioctl(2, termios.TIOCSWINSZ, bytes(8))
+with poolbar.ThreadPoolExecutor(2, desc="Napping") as executor:
+    list(executor.map(tasks.nap, [0.03] * 40))
+""")
+    assert len(set(counts(bars_of(shown)))) > 3
+    assert [line.split("|")[0] for line in shown.lines()] == ["Napping: 100%"]
+
+
 ENDS = {
     "an error": "    try:\n        for number, _ in enumerate(results): number < 15 or tasks.fail()\n    except ValueError: pass",
     "the error of a task": "    try: list(results)\n    except ValueError: pass",

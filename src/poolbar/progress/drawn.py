@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from . import above
@@ -145,12 +145,15 @@ def _honest(base: Any) -> Callable[..., Any]:
 
         fault: Exception | None = None
         is_up = False
+        dynamic_ncols: Any = None  # a bar that is turned off has none of its own
 
         if base.status_printer is tqdm.status_printer:
             status_printer = staticmethod(_line_printer)
 
             def __init__(self, **options: Any) -> None:
                 super().__init__(**{"file": above.Console() if is_terminal(sys.stderr) else None, **options})
+                if self.dynamic_ncols:
+                    self.dynamic_ncols = partial(_shape, self.dynamic_ncols)
 
         @property
         def is_in_terminal(self) -> bool:
@@ -193,6 +196,12 @@ def _honest(base: Any) -> Callable[..., Any]:
             return _EARLY.sub(" 99%", text) if total and n < total else text
 
     return HonestBar
+
+
+def _shape(ask: Callable[[Any], tuple[int | None, int | None]], stream: Any) -> tuple[int | None, int | None]:
+    """Return the columns and rows of a terminal for tqdm; None for those that it does not tell, as under ``script`` or docker."""
+    columns, rows = ask(stream)
+    return columns if columns and columns > 0 else None, rows if rows and rows > 0 else None
 
 
 def _line_printer(stream: Any) -> Callable[[str], None]:
