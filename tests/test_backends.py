@@ -113,6 +113,8 @@ def test_closures_and_classes_of_a_caller_run(executor: poolbar.ProgressExecutor
 def test_prints_of_tasks_arrive_here_in_whole_lines(
     executor: poolbar.ProgressExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if executor.choice.reason.startswith("backend='ThreadPool") and not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("tasks in this very process print as its threads do: without a GIL, into each other's lines")
     assert sorted(executor.map(tasks.print_lines, range(50))) == list(range(50))
     out, err = capsys.readouterr()
     assert sorted(out.splitlines()) == sorted(f"task {number} ends" for number in range(50))

@@ -152,7 +152,14 @@ class TurnsItsLine(Threads):
 
     def line(self, deliver: Callable[[str, bytes], None]) -> Callable[[str, bytes], None] | None:
         kept: list[tuple[str, bytes]] = []
-        self.send_the_rest = lambda: [deliver(*kept.pop()) for _ in range(len(kept))]
+        turns = threading.Lock()  # two batches may end at the same time
+
+        def send_the_rest() -> None:
+            with turns:
+                while kept:
+                    deliver(*kept.pop())
+
+        self.send_the_rest = send_the_rest
 
         def later(key: str, data: bytes) -> None:
             kept.append((key, data))
