@@ -34,7 +34,7 @@ import poolbar
 from poolbar.workers import watch
 
 SEED = int(os.environ.get("POOLBAR_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-EXAMPLES = int(os.environ.get("POOLBAR_CHAOS_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("POOLBAR_CHAOS_EXAMPLES", "5"))
 LIMIT = 0.25  # seconds: the task_timeout
 END_SECONDS = 60.0
 
